@@ -1,0 +1,34 @@
+# Two commands do it all: `make run` and `make test`. Each sets up its own virtual environment once and reuses it.
+# PYTHON picks the interpreter (3.11 to 3.13); DATA is where the public sets lie for train and evaluate.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+DATA ?= ../shared/data
+ARGS ?=
+RUFF = --line-length 140 --target-version py311
+RULES = --select E,F,I,UP,B,N,SIM,RUF
+
+.DEFAULT_GOAL := run
+.PHONY: run test test-convert train evaluate clean
+
+ifeq ($(strip $(PYTHON)),)
+$(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
+endif
+
+# A virtual environment is ready when its stamp is newer than setup.cfg; a half-made one is made again.
+.venv/%/.ready: setup.cfg pyproject.toml
+	@echo "setting up .venv/$* (once)"
+	@rm -rf .venv/$* && $(PYTHON) -m venv .venv/$*
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.$(if $(filter device,$*),,[$*])'
+	@touch $@
+
+run: .venv/device/.ready
+	@.venv/device/bin/affectkit run $(ARGS)
+
+test: .venv/test/.ready
+	@.venv/test/bin/ruff check $(RUFF) $(RULES) .
+	@.venv/test/bin/ruff format --check $(RUFF) .
+	@.venv/test/bin/mypy
+	@.venv/test/bin/python -m pytest $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
