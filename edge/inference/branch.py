@@ -1,0 +1,158 @@
+"""One modality from chunk to embedding: front, encoder, and the book-keeping of why it is absent when it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+
+from edge.clock import Clock
+from edge.errors import InferenceError
+from edge.inference.fusion import Stage
+from edge.inference.scheduler import MS, Cost, Deadline
+from edge.preprocess.window import Front
+from edge.types import Absence, Chunk, Embedding, Modality, Track, Window
+
+log = logging.getLogger("affectkit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long a modality is believed without news."""
+
+    lost_after_ns: int = 1_000 * MS
+    """No chunk of any of its tracks for this long: lost."""
+    max_age_ns: int = 1_500 * MS
+    """Newest embedding older than this: stale."""
+
+
+class Branch:
+    """Chunks are pushed as they arrive; ``update`` encodes what is new, once; ``at`` says what there is at a tick.
+
+    ``update`` is called after pushes and before each tick: a front also learns from it that time has passed without chunks.
+
+    Args:
+        front: makes windows or absences of the chunks.
+        encoder: the stage that makes ``embedding`` (width,) of a window.
+        input_name: what the encoder calls its input.
+        clock: measures costs, in the time base of the deadlines.
+        expected_ms: prior of what encoding takes, before anything is measured.
+    """
+
+    def __init__(self, front: Front, encoder: Stage, input_name: str, *, patience: Patience, clock: Clock, expected_ms: float = 0.0):
+        self.modality: Modality = front.modality
+        self.tracks: tuple[Track, ...] = front.tracks
+        self.encoded = 0
+        """Windows encoded."""
+        self.late = 0
+        """Windows, or looks at the front, left out for want of time."""
+        self.faults = 0
+        """Failures of its stages, and answers that were NaN."""
+        self._front = front
+        self._encoder = encoder
+        self._input_name = input_name
+        self._patience = patience
+        self._clock = clock
+        self._heard_ns = 0
+        self._lag_ns = 0
+        self._embedding: Embedding | None = None
+        self._absence: Absence | None = None
+        """What the front said last; None after a window."""
+        self._fault: Absence | None = None
+        """Stands until the front has something new."""
+        self._overtaken = False
+        self._gone: dict[Track, str] = {}
+        self._look = Cost()
+        self._encode = Cost(expected_ms * MS)
+
+    def begin(self, start_ns: int) -> None:
+        """The run starts now: silence counts from here."""
+        self._heard_ns = start_ns
+
+    def push(self, chunk: Chunk) -> None:
+        """Hand a chunk of one of ``tracks`` to the front."""
+        self._heard_ns = max(self._heard_ns, chunk.end_ns)
+        self._gone.pop(chunk.track, None)
+        self._front.push(chunk)
+
+    def source_lost(self, track: Track, detail: str) -> None:
+        """The source of ``track`` stopped; with all its tracks gone the modality is lost at once, and says why."""
+        self._gone[track] = detail
+
+    def update(self, now_ns: int, deadline: Deadline) -> None:
+        """Look at the front, and encode the window it gives, if there is time for that before ``deadline``."""
+        began_ns = self._clock.now_ns()
+        if not deadline.fits(self._look.expected_ns(began_ns) + self._encode.expected_ns(began_ns), began_ns):
+            self._late()
+            return
+        try:
+            news = self._front.poll(now_ns)
+        except InferenceError as error:
+            self._fail(str(error))
+            news = None
+        looked_ns = self._clock.now_ns()
+        self._look.add(looked_ns - began_ns, looked_ns)
+        if news is None:
+            return
+        self._fault = None
+        if isinstance(news, Absence):
+            self._absence = news
+            self._overtaken = False
+            return
+        self._absence = None
+        if not deadline.fits(self._encode.expected_ns(looked_ns), looked_ns):
+            self._late()
+            return
+        self._encode_window(news)
+        done_ns = self._clock.now_ns()
+        self._encode.add(done_ns - looked_ns, done_ns)
+        self._lag_ns = max(self._lag_ns, done_ns - self._heard_ns)
+
+    def take_lag_ns(self) -> int:
+        """Longest time from the arrival of a chunk to the embedding made of it, since this was last asked; 0 if none was made."""
+        lag_ns, self._lag_ns = self._lag_ns, 0
+        return lag_ns
+
+    def _late(self) -> None:
+        """What was not looked at or encoded overtakes the embedding, which ages from here on."""
+        self.late += 1
+        self._overtaken = True
+
+    def _encode_window(self, window: Window) -> None:
+        try:
+            vector = self._encoder.run(**{self._input_name: window.samples})["embedding"]
+        except InferenceError as error:
+            self._fail(str(error))
+            return
+        if not np.isfinite(vector).all():
+            self._fail("its encoder gave NaN")
+            return
+        self.encoded += 1
+        self._overtaken = False
+        self._embedding = Embedding(self.modality, window.end_ns, vector, window.quality)
+
+    def _fail(self, detail: str) -> None:
+        self.faults += 1
+        self._fault = Absence(self.modality, "noisy", detail)
+        if self.faults == 1:
+            log.warning("%s: %s; absent until it answers again (later faults are only counted)", self.modality, detail)
+
+    def at(self, tick_ns: int) -> Embedding | Absence:
+        """What the modality contributes at ``tick_ns``: its newest embedding, or why there is none."""
+        if self.tracks and all(track in self._gone for track in self.tracks):
+            return Absence(self.modality, "lost", self._gone[self.tracks[0]])
+        if tick_ns - self._heard_ns > self._patience.lost_after_ns:
+            return Absence(self.modality, "lost", f"nothing from {' or '.join(self.tracks)}")
+        if self._absence is not None:
+            return self._absence
+        if self._fault is not None:
+            return self._fault
+        if self._embedding is None:
+            return self._absent_for_time() or Absence(self.modality, "lost", "nothing yet")
+        if tick_ns - self._embedding.end_ns > self._patience.max_age_ns:
+            return self._absent_for_time() or Absence(self.modality, "stale", "nothing new for too long")
+        return self._embedding
+
+    def _absent_for_time(self) -> Absence | None:
+        return Absence(self.modality, "late", "no time to encode it") if self._overtaken else None

@@ -1,0 +1,85 @@
+"""Sources of chunks. ``open_sensor`` is the only factory: a source is a string, ``scheme:rest``."""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+from edge.clock import Clock
+from edge.errors import ConfigError
+from edge.types import Chunk, Modality, Track
+
+
+class PlannedAbsence(typing.Protocol):
+    """A spell for which a scripted session says that something is wrong with a modality, for comparison with what was noticed."""
+
+    @property
+    def modality(self) -> Modality: ...
+    @property
+    def reason(self) -> str:
+        """A reason of absence, or "degraded": poor, but the modality may stay present."""
+        ...
+
+    @property
+    def from_ms(self) -> float: ...
+    @property
+    def to_ms(self) -> float: ...
+    @property
+    def what(self) -> str: ...
+
+
+class Sensor(typing.Protocol):
+    """One source of one or more tracks, read by a thread of its own.
+
+    A descendant must give ``tracks`` and ``live`` and override ``open``, ``read`` and ``close``; it may give the rest.
+    """
+
+    tracks: tuple[Track, ...]
+    """What it delivers."""
+    live: bool
+    """True if it senses people here and now; False for replay and simulation."""
+    duration_ns: int | None = None
+    """How long it will go on; None if until stopped."""
+    planned: collections.abc.Sequence[PlannedAbsence] = ()
+    """Absences that its script promises."""
+
+    def open(self) -> None:
+        """Begin: time 0 of a replay is now. SensorError if it cannot."""
+        ...
+
+    def read(self) -> Chunk | None:
+        """Block until the next chunk, at its end; None when there will be no more. SensorError when the source stops.
+
+        ``Chunk.t_ns`` is in the time base of the clock that the sensor was opened with.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back; cuts short a ``read`` that is waiting in another thread, which then returns None."""
+        ...
+
+
+def _replay(rest: str, clock: Clock) -> Sensor:
+    from edge.sensors.replay import Replay
+    from edge.session import open_session
+
+    return Replay(open_session(rest), clock)
+
+
+_SCHEMES: dict[str, typing.Callable[[str, Clock], Sensor]] = {"replay": _replay}
+
+
+def open_sensor(source: str, clock: Clock) -> Sensor:
+    """The sensor that ``source`` names, such as ``replay:session.zip``; it must still be opened.
+
+    Raises:
+        ConfigError: the scheme is unknown, or nothing follows it.
+        SessionError: a recorded session is missing or damaged.
+    """
+    scheme, _, rest = source.partition(":")
+    if scheme not in _SCHEMES:
+        known = ", ".join(f"{name}:..." for name in sorted(_SCHEMES))
+        raise ConfigError(f"source {source!r}: no kind of source is called {scheme!r}; known: {known}")
+    if not rest:
+        raise ConfigError(f"source {source!r}: nothing after the colon; write {scheme}:PATH")
+    return _SCHEMES[scheme](rest, clock)

@@ -1,0 +1,111 @@
+"""A thread per sensor into bounded queues: a slow consumer loses the oldest chunks, and every loss is counted."""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+import contextlib
+import logging
+import threading
+
+from edge.clock import Clock
+from edge.errors import EdgeError
+from edge.sensors import Sensor
+from edge.types import TRACKS, Chunk, Track
+
+log = logging.getLogger("affectkit")
+
+
+class Inbox:
+    """Where the pumps put chunks and the one consumer takes them: a bounded queue for each track, so no track crowds out another.
+
+    Args:
+        limit: chunks kept for a track; the oldest goes when one more arrives.
+    """
+
+    def __init__(self, limit: int):
+        self.dropped: dict[Track, int] = dict.fromkeys(TRACKS, 0)
+        """Chunks lost because the consumer was slow."""
+        self._queues: dict[Track, collections.deque[Chunk]] = {track: collections.deque() for track in TRACKS}
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+
+    def put(self, chunk: Chunk) -> None:
+        """Never blocks."""
+        with self._lock:
+            queue = self._queues[chunk.track]
+            if len(queue) >= self._limit:
+                queue.popleft()
+                self.dropped[chunk.track] += 1
+            queue.append(chunk)
+        self._wake.set()
+
+    def notify(self) -> None:
+        """End the consumer's wait although no chunk came."""
+        self._wake.set()
+
+    def wait(self, clock: Clock, until_ns: int) -> None:
+        """Block until something has happened or ``until_ns`` has come."""
+        clock.wait(self._wake, until_ns)
+
+    def take(self) -> list[Chunk]:
+        """All chunks that wait, by the time of their ends."""
+        self._wake.clear()
+        with self._lock:
+            chunks = [chunk for queue in self._queues.values() for chunk in queue]
+            for queue in self._queues.values():
+                queue.clear()
+        chunks.sort(key=lambda chunk: chunk.end_ns)
+        return chunks
+
+
+class Pump:
+    """The thread of one sensor. Whatever goes wrong in it ends as ``lost``: it never kills the run.
+
+    Args:
+        sensor: already open; closed by ``stop``.
+        inbox: takes its chunks.
+    """
+
+    def __init__(self, sensor: Sensor, inbox: Inbox):
+        self.sensor = sensor
+        self.lost: str | None = None
+        """Why the sensor stopped, in one line; None while it runs and after it ended as it should."""
+        self.ended = False
+        """True once there will be no more chunks."""
+        self._inbox = inbox
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"sensor {'+'.join(sensor.tracks)}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping and (chunk := self.sensor.read()) is not None:
+                self._inbox.put(chunk)
+        except EdgeError as error:
+            self.lost = str(error)
+        except Exception as error:  # a driver's bug must not take the other sensors with it
+            self.lost = f"{type(error).__name__}: {error}"
+        finally:
+            if self.lost is not None and not self._stopping:
+                log.warning("%s lost: %s", " and ".join(self.sensor.tracks), self.lost)
+            self.ended = True
+            self._inbox.notify()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Close the sensor and wait for the thread, at most ``timeout_s``: a driver that hangs in a system call is left behind."""
+        self._stopping = True
+        with contextlib.suppress(EdgeError):
+            self.sensor.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                log.warning("%s: its driver did not stop within %.0f s and is left behind", " and ".join(self.sensor.tracks), timeout_s)
+
+
+def lost_tracks(pumps: collections.abc.Iterable[Pump]) -> dict[Track, str]:
+    """Tracks whose sensor stopped, and why."""
+    return {track: pump.lost for pump in pumps if pump.lost is not None for track in pump.sensor.tracks}

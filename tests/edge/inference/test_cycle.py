@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+from tiny import LABELS, Encoder, Votes, branch, cycle, fusion
+
+from edge.clock import ManualClock
+from edge.inference.cycle import Cycle
+from edge.inference.scheduler import MS, NEVER, Budget, Ticks
+from edge.inference.smoothing import Smoother
+from edge.types import Chunk
+
+
+def chunks(t_ms: float, **values: float) -> list[Chunk]:
+    tracks = {"face": "video", "speech": "audio", "physiology": "ppg"}
+    return [Chunk(tracks[m], round(t_ms * MS), 4.0, np.full((1,), value, np.float32)) for m, value in values.items()]
+
+
+def test_the_loudest_modality_decides_and_the_newest_sample_is_named():
+    heart = cycle()
+    heart.take(chunks(100, face=0.2, speech=1.0), 100 * MS, NEVER)
+    heart.take(chunks(200, face=0.1), 200 * MS, NEVER)
+    decision = heart.decide(250 * MS, NEVER)
+    assert (decision.label, decision.state, decision.newest_ns) == ("calm", "decided", 200 * MS)
+    assert set(decision.weights) == {"face", "speech"} and decision.absent["physiology"].reason == "lost"
+
+
+def test_chunks_that_piled_up_are_encoded_once():
+    heart = cycle()
+    heart.take([c for t in range(0, 500, 50) for c in chunks(t, face=1.0)], 500 * MS, NEVER)
+    assert heart.branches[0].encoded == 1
+
+
+def test_with_nothing_present_there_is_no_decision_and_the_fusion_is_not_run():
+    votes = Votes()
+    heart = cycle(votes=votes)
+    decision = heart.decide(250 * MS, NEVER)
+    assert decision.state == "no decision" and set(decision.absent) == {"face", "speech", "physiology"}
+    assert votes.given == []
+
+
+def test_a_fusion_that_gives_nan_gives_no_decision_and_recovers():
+    votes = Votes()
+    heart = cycle(votes=votes)
+    heart.take(chunks(0, face=1.0), 0, NEVER)
+    votes.poisoned = True
+    bad = heart.decide(250 * MS, NEVER)
+    assert bad.state == "no decision" and bad.absent["face"].reason == "noisy" and heart.faults()["fusion"] == 1
+    votes.poisoned = False
+    assert heart.decide(500 * MS, NEVER).state == "decided"
+
+
+def test_tracks_that_no_modality_wants_are_let_go():
+    heart = cycle()
+    heart.take([Chunk("eda", 0, 4.0, np.ones(1, np.float32))], 0, NEVER)
+    heart.source_lost("eda", "unplugged")
+    assert heart.decide(250 * MS, NEVER).state == "no decision"
+
+
+def test_a_stage_too_slow_to_fit_becomes_late_and_nearly_every_tick_still_decides_in_time():
+    """Ten seconds at real pace in simulated time: encoding a face takes 900 ms of a beat of 250."""
+    clock, budget = ManualClock(), Budget(250, 200)
+    slow = Encoder(clock, takes_ms=900)
+    branches = [branch("face", slow, clock), branch("speech", clock=clock), branch("physiology", clock=clock)]
+    heart = Cycle(branches, fusion(), Smoother(LABELS, abstain_below=0.4, switch_margin=0.1), clock=clock)
+    ticks, decisions, skipped, in_time = Ticks(0, budget.cadence_ns), [], 0, 0
+    for t_ms in range(0, 10_000, 50):
+        clock.advance_to(t_ms * MS)
+        now_ns = clock.now_ns()
+        heart.take(chunks(t_ms, face=1.0, speech=1.0, physiology=1.0), now_ns, budget.deadline(ticks.coming_ns(now_ns)))
+        if clock.now_ns() >= ticks.next_ns:
+            tick_ns, behind = ticks.take_latest(clock.now_ns())
+            decisions.append(heart.decide(tick_ns, budget.deadline(tick_ns)))
+            in_time += clock.now_ns() <= tick_ns + budget.budget_ns
+            skipped += behind
+    assert slow.runs == 1, "tried once, and not again for a while"
+    assert skipped <= 3 and len(decisions) + skipped == 39 and in_time >= len(decisions) - 1
+    assert {d.absent["face"].reason for d in decisions[-20:]} == {"late"}
+    assert all(d.weights.keys() == {"speech", "physiology"} for d in decisions[-20:])
