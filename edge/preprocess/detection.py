@@ -1,0 +1,151 @@
+"""From the detector's raw grids to faces in frame pixels: decoding and non-maximum suppression."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+
+import numpy as np
+
+from edge.preprocess.image import Letterbox, letterbox
+
+Run = collections.abc.Callable[[np.ndarray], collections.abc.Mapping[str, np.ndarray]]
+"""The network: float32 (height, width, 1) in [-1, 1] -> its outputs by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorParameters:
+    """How a detector's numbers read, and how sure it must be; stored in the bundle."""
+
+    height_px: int = 120
+    width_px: int = 160
+    strides_px: tuple[int, ...] = (8, 16)
+    """Pixels from cell to cell, per grid; outputs are named ``scores_<stride>`` and ``boxes_<stride>``."""
+    sides_px: tuple[float, ...] = (24.0, 72.0)
+    """Side of the square that a box output of 0 means, per grid."""
+    reach_cells: float = 2.0
+    """How far from a cell's middle the largest offset (1.0) points, in cells."""
+    reach_octaves: float = 1.5
+    """How many doublings of the side the largest size (1.0) means."""
+    score_at_least: float = 0.5
+    overlap_at_most: float = 0.3
+    """Intersection over union above which the weaker of two faces is dropped."""
+    most_faces: int = 16
+    dim_below: float = 80.0
+    """Mean luma, 0..255, to which darker frames are multiplied up."""
+    most_gain: float = 4.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides_px", tuple(self.strides_px))
+        object.__setattr__(self, "sides_px", tuple(self.sides_px))
+        if len(self.strides_px) != len(self.sides_px) or not self.strides_px:
+            raise ValueError(f"DetectorParameters: {len(self.strides_px)} strides for {len(self.sides_px)} sides; give one side per grid")
+
+    def cells(self, stride_px: int) -> tuple[int, int]:
+        """Rows and columns of a grid: what is left of the frame counts as a cell."""
+        return -(-self.height_px // stride_px), -(-self.width_px // stride_px)
+
+
+def decode(parameters: DetectorParameters, outputs: collections.abc.Mapping[str, np.ndarray]) -> np.ndarray:
+    """Squares of every cell that is sure enough, strongest first, not yet thinned.
+
+    For the cell in row ``r``, column ``c`` of the grid of stride ``S`` with outputs ``score``, ``(u, v, w)``::
+
+        x = (c + 1/2) S + u S reach_cells,  y = (r + 1/2) S + v S reach_cells,  side = sides_px 2^(w reach_octaves)
+
+    Args:
+        parameters: of the detector that made the outputs.
+        outputs: ``scores_S`` (rows, columns, 1) in [0, 1] and ``boxes_S`` (rows, columns, 3) in [-1, 1], per stride.
+
+    Returns:
+        float32 (n, 5): x0, y0, x1, y1 in input pixels, score.
+    """
+    found = []
+    for stride, base in zip(parameters.strides_px, parameters.sides_px, strict=True):
+        scores, boxes = outputs[f"scores_{stride}"][..., 0], outputs[f"boxes_{stride}"]
+        if scores.shape != parameters.cells(stride) or boxes.shape != (*scores.shape, 3):
+            got, want = (scores.shape, boxes.shape), parameters.cells(stride)
+            raise ValueError(f"decode: grid {stride} has shapes {got}, not {want} cells; model and parameters differ")
+        rows, columns = np.nonzero(scores >= parameters.score_at_least)
+        u, v, w = boxes[rows, columns].T
+        x = (columns + 0.5 + u * parameters.reach_cells) * stride
+        y = (rows + 0.5 + v * parameters.reach_cells) * stride
+        half = base / 2 * np.exp2(w * parameters.reach_octaves)
+        found.append(np.stack([x - half, y - half, x + half, y + half, scores[rows, columns]], axis=1))
+    every = np.concatenate(found).astype(np.float32)
+    return every[np.argsort(-every[:, 4], kind="stable")]
+
+
+def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union, (n, m), of boxes (n, >=4) with others (m, >=4); 0 where both are empty."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:4], others[None, :, 2:4])
+    shared = np.prod(np.maximum(high - low, 0.0), axis=2)
+    areas, other_areas = (np.prod(np.maximum(b[:, 2:4] - b[:, :2], 0.0), axis=1) for b in (boxes, others))
+    return shared / np.maximum(areas[:, None] + other_areas[None, :] - shared, 1e-9)
+
+
+def suppress(boxes: np.ndarray, *, overlap_at_most: float, most: int) -> np.ndarray:
+    """Non-maximum suppression that blends: each face kept is the mean, weighted by score, of the boxes that it beats.
+
+    Blending steadies the box from frame to frame (Bazarevsky et al., 2019, section 3.3).
+
+    Args:
+        boxes: float32 (n, 5), strongest first.
+        overlap_at_most: intersection over union that two kept faces may have.
+        most: how many to keep.
+
+    Returns:
+        float32 (k, 5), strongest first.
+    """
+    kept: list[np.ndarray] = []
+    left = boxes
+    while len(left) and len(kept) < most:
+        same = overlap(left[:1], left)[0] > overlap_at_most
+        same[0] = True  # itself, even when empty
+        group = left[same]
+        # blend only with near twins: a loose match that is merely dropped must not pull the box
+        near = group[overlap(left[:1], group)[0] > 0.5] if len(group) > 1 else group
+        near = near if len(near) else group[:1]
+        mean = np.average(near[:, :4], axis=0, weights=np.maximum(near[:, 4], 1e-6))
+        kept.append(np.append(mean, group[0, 4]))
+        left = left[~same]
+    return np.array(kept, np.float32).reshape(-1, 5)
+
+
+def prepare(parameters: DetectorParameters, frame: np.ndarray) -> tuple[np.ndarray, Letterbox]:
+    """What the network sees of a frame, and where the frame lies in it.
+
+    Dim frames are multiplied up, so that a dark room costs noise but no contrast.
+
+    Args:
+        parameters: of the detector.
+        frame: uint8 (h, w).
+
+    Returns:
+        float32 (height_px, width_px, 1) in [-1, 1], bars at 0; and the place.
+    """
+    image, place = letterbox(frame, parameters.height_px, parameters.width_px, fill=127.5)
+    inside = place.inside(image)
+    mean = float(inside.mean())
+    if mean < parameters.dim_below:
+        inside *= min(parameters.dim_below / max(mean, 1.0), parameters.most_gain)
+        np.minimum(inside, 255.0, out=inside)
+    return (image / 127.5 - 1.0)[..., None], place
+
+
+class Detector:
+    """A network and its parameters as one call: uint8 frame (h, w) -> float32 (n, 5) x0, y0, x1, y1, score in frame pixels.
+
+    Boxes are squares in the convention of FER2013 tiles; they may reach outside the frame.
+    """
+
+    def __init__(self, parameters: DetectorParameters, run: Run):
+        self.parameters, self._run = parameters, run
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        image, place = prepare(self.parameters, frame)
+        boxes = decode(self.parameters, self._run(image))
+        boxes = suppress(boxes, overlap_at_most=self.parameters.overlap_at_most, most=self.parameters.most_faces)
+        boxes[:, :4] = place.to_frame(boxes[:, :4])
+        return boxes
