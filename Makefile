@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-convert train evaluate clean
+.PHONY: run test test-device workstation train evaluate help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -16,19 +16,39 @@ endif
 
 # A virtual environment is ready when its stamp is newer than setup.cfg; a half-made one is made again.
 .venv/%/.ready: setup.cfg pyproject.toml
-	@echo "setting up .venv/$* (once)"
+	@echo "setting up .venv/$* with $(PYTHON) (once)"
 	@rm -rf .venv/$* && $(PYTHON) -m venv .venv/$*
-	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.$(if $(filter device,$*),,[$*])'
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.$(EXTRAS_$*)'
 	@touch $@
 
-run: .venv/device/.ready
+EXTRAS_device =
+EXTRAS_convert = [convert]
+EXTRAS_test = [convert,test]
+EXTRAS_test-device = [test]
+
+run: .venv/device/.ready                  ## the embedded bundle on the embedded recording
 	@.venv/device/bin/affectkit run $(ARGS)
 
-test: .venv/test/.ready
+test: .venv/test/.ready                   ## style, types, all tests (with TensorFlow)
 	@.venv/test/bin/ruff check $(RUFF) $(RULES) .
 	@.venv/test/bin/ruff format --check $(RUFF) .
 	@.venv/test/bin/mypy
 	@.venv/test/bin/python -m pytest $(ARGS)
 
-clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+test-device: .venv/test-device/.ready     ## the tests that need no TensorFlow: for a Raspberry Pi
+	@.venv/test-device/bin/python -m pytest -m 'not convert' $(ARGS)
+
+workstation: .venv/convert/.ready         ## affectkit with training and conversion, in .venv/convert/bin
+	@.venv/convert/bin/affectkit --help
+
+train: .venv/convert/.ready               ## the embedded bundle again, from DATA (hours on a CPU; resumable)
+	@.venv/convert/bin/affectkit train classroom --data $(DATA) -o work/classroom.affectkit $(ARGS)
+
+evaluate: .venv/convert/.ready            ## the embedded bundle on people it has not learnt from, in DATA
+	@.venv/convert/bin/affectkit evaluate edge/data/classroom.affectkit --data $(DATA) $(ARGS)
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+clean:                                    ## remove what make has made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

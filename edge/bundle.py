@@ -175,7 +175,7 @@ def write_bundle(
     Args:
         path: ``NAME.affectkit``.
         manifest: its ``parts`` is filled in here.
-        parts: part name -> content: ``card.md``, ``quality.json`` or not, and per stage ``stages/<stage>.tflite`` and ``golden/<stage>.npz``.
+        parts: part name -> content: ``card.md``, perhaps ``quality.json``; of each stage ``stages/<stage>.tflite``, ``golden/<stage>.npz``.
         overwrite: replace what is there.
 
     Returns:

@@ -22,6 +22,7 @@ import time
 import traceback
 import typing
 
+from edge import embedded
 from edge.errors import EdgeError
 
 if typing.TYPE_CHECKING:
@@ -180,10 +181,10 @@ def _run(args: argparse.Namespace) -> int:
     people = sys.stderr if outputs.jsonl == "-" else sys.stdout
     if outputs.report:
         refuse_existing((pathlib.Path(outputs.report),), overwrite=outputs.overwrite)
-    bundle = load_bundle(settings.bundle.path or _embedded("classroom.affectkit"))
+    bundle = load_bundle(settings.bundle.path or embedded.BUNDLE)
     runtime = Runtime(
         bundle,
-        settings.sources.use or (f"replay:{_embedded('classroom.session.zip')}",),
+        settings.sources.use or (f"replay:{embedded.SESSION}",),
         settings=settings,
         fast=args.fast,
         duration_s=args.duration,
@@ -219,12 +220,6 @@ def _settings(args: argparse.Namespace) -> Settings:
         given = {key: value for key, value in values.items() if value is not None}
         settings = dataclasses.replace(settings, **{part: dataclasses.replace(getattr(settings, part), **given)})
     return settings
-
-
-def _embedded(name: str) -> str:
-    import importlib.resources
-
-    return str(importlib.resources.files("edge").joinpath("data", name))
 
 
 @contextlib.contextmanager

@@ -10,13 +10,14 @@ import pathlib
 import sys
 import typing
 
+from edge import embedded
 from edge.bundle import Bundle, load_bundle
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add ``inspect`` to the command line."""
     parser = subparsers.add_parser("inspect", help="check a bundle and show what it holds")
-    parser.add_argument("bundle", type=pathlib.Path, metavar="BUNDLE", help="NAME.affectkit")
+    parser.add_argument("bundle", type=pathlib.Path, metavar="BUNDLE", nargs="?", help="NAME.affectkit (default: the embedded bundle)")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     parser.add_argument("--card", action="store_true", help="show the model card")
     parser.add_argument("--verify", action="store_true", help="run the golden vectors; status 1 if any stage differs here")
@@ -24,7 +25,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    bundle = load_bundle(args.bundle)
+    bundle = load_bundle(args.bundle or embedded.BUNDLE)
     verified = verify(bundle) if args.verify else None
     if args.json:
         table = describe(bundle)

@@ -8,6 +8,8 @@ import pathlib
 import hypothesis
 import pytest
 
+from edge import embedded
+
 # A busy machine must not fail a property; what is slow shows in the durations.
 hypothesis.settings.register_profile("affectkit", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("affectkit")
@@ -26,9 +28,9 @@ def data() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def embedded_bundle() -> pathlib.Path:
-    return ROOT / "edge" / "data" / "classroom.affectkit"
+    return embedded.BUNDLE
 
 
 @pytest.fixture(scope="session")
 def embedded_session() -> pathlib.Path:
-    return ROOT / "edge" / "data" / "classroom.session.zip"
+    return embedded.SESSION

@@ -14,7 +14,7 @@ SOURCES = sorted(path for package in ("edge", "convert", "benchmarks", "firmware
 
 # From the bottom up: a room may import the rooms before it, never those after it.
 EDGE_ORDER = [
-    ("edge.errors", "edge.types", "edge.clock"),
+    ("edge.errors", "edge.types", "edge.clock", "edge.words", "edge.embedded", "edge.archive"),
     ("edge.preprocess",),
     ("edge.session",),
     ("edge.sensors",),

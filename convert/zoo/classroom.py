@@ -1,0 +1,45 @@
+"""The kit's own networks: one small encoder per modality, a masked attention fusion, a face detector.
+
+Each function builds one stage and reads as a table, a call per row. Sizes are chosen for a Raspberry Pi Zero 2 W:
+no stage has more than 150 k weights.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+FACE_EMBEDDING = 48
+FACE_CLASSES = 7
+
+
+def _convolution(x, filters: int, stride: int = 1, kernel: int = 3):
+    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False)(x)
+    return layers.BatchNormalization()(x)
+
+
+def _residual(x, filters: int):
+    """Two 3x3 convolutions around a skip connection (He et al., 2016, figure 2)."""
+    y = layers.ReLU()(_convolution(x, filters))
+    return layers.ReLU()(layers.add([x, _convolution(y, filters)]))
+
+
+def face_encoder(*, dropout: float = 0.3) -> keras.Model:
+    """Grey face 48x48x1 in [-1, 1] -> ``embedding`` (48,) and ``probabilities`` (7,), 139 k weights.
+
+    A narrow residual network: the strided stem keeps it at 18 M multiply-accumulates.
+    """
+    image = keras.Input((48, 48, 1), name="face")
+    x = layers.ReLU()(_convolution(image, 16))
+    x = layers.ReLU()(_convolution(x, 32, stride=2))
+    x = _residual(x, 32)
+    x = layers.ReLU()(_convolution(x, 48, stride=2))
+    x = _residual(x, 48)
+    x = layers.ReLU()(_convolution(x, 72, stride=2))
+    x = layers.ReLU()(_convolution(x, 48))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(dropout)(x)
+    embedding = layers.Dense(FACE_EMBEDDING, activation="relu", name="embedding")(x)
+    logits = layers.Dense(FACE_CLASSES, name="logits")(embedding)
+    probabilities = layers.Softmax(name="probabilities")(logits)
+    return keras.Model(image, {"embedding": embedding, "probabilities": probabilities}, name="face")

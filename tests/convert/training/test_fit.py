@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="needs the convert extra")
+from convert.training.fit import Schedule, SeededBatches, fit  # noqa: E402
+
+pytestmark = pytest.mark.convert
+INPUTS = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+TARGETS = (INPUTS @ np.array([[1.0], [-2.0], [0.5]], np.float32)) + 0.1
+SCHEDULE = Schedule(epochs=4, batch=16, learning_rate=0.05)
+
+
+class CutError(Exception):
+    pass
+
+
+def network() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+
+
+def run(work, *, cut_in_epoch: int | None = None) -> list[np.ndarray]:
+    batches_seen = 0
+
+    def make(rows, rng):
+        nonlocal batches_seen
+        batches_seen += 1
+        if cut_in_epoch is not None and batches_seen > cut_in_epoch * 4 + 1:
+            raise CutError
+        return INPUTS[rows] + rng.normal(0, 0.01, INPUTS[rows].shape).astype(np.float32), TARGETS[rows]
+
+    return fit(network(), make, rows=64, schedule=SCHEDULE, loss="mse", name="tiny", work=work, seed=7).get_weights()
+
+
+def test_a_run_that_was_cut_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Exception, match="Cut"):  # TensorFlow wraps what a batch raises
+        run(tmp_path / "cut", cut_in_epoch=2)
+    assert list((tmp_path / "cut").glob("tiny.npz"))
+    resumed = run(tmp_path / "cut")
+    for a, b in zip(whole, resumed, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_finished_run_is_read_back_instead_of_repeated(tmp_path):
+    first = run(tmp_path)
+    again = run(tmp_path, cut_in_epoch=0)  # would raise if a batch beyond the first were made
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batches_depend_on_seed_epoch_and_number_alone():
+    def make(rows, rng):
+        return rows, rng.random()
+
+    one, other = SeededBatches(10, 4, 3, make), SeededBatches(10, 4, 3, make)
+    _ = other[1]
+    np.testing.assert_array_equal(one[0][0], other[0][0])
+    assert one[0][1] == other[0][1]
+    one.start(1)
+    resumed = SeededBatches(10, 4, 3, make, first_epoch=1)
+    np.testing.assert_array_equal(one[0][0], resumed[0][0])
+    assert not np.array_equal(one[0][0], other[0][0])

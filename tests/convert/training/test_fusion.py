@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="needs the convert extra")
+from convert.training.fit import Schedule  # noqa: E402
+from convert.training.fusion import LABELS, Pool, companions, sequences, train  # noqa: E402
+from convert.zoo.fusion import fusion  # noqa: E402
+
+pytestmark = pytest.mark.convert
+
+
+def pools(rng: np.random.Generator, spread: float = 0.6) -> dict[str, Pool]:
+    def blobs(width: int, classes: int) -> Pool:
+        labels = rng.integers(0, classes, 400)
+        centres = np.random.default_rng(5).uniform(0, 2, (classes, width))
+        return Pool(np.maximum(0, rng.normal(centres[labels], spread)).astype(np.float32), labels, np.zeros(400, int))
+
+    return {"face": blobs(6, 4), "speech": blobs(5, 4), "physiology": blobs(4, 2)}
+
+
+def test_an_absent_modality_has_no_weight_and_no_influence():
+    keras.utils.set_random_seed(0)
+    cell = fusion({"face": 6, "speech": 5, "physiology": 4}, 4)
+    rng = np.random.default_rng(0)
+    inputs = [rng.random((8, n)).astype(np.float32) for n in (6, 5, 4)]
+    mask, previous = np.tile(np.float32([1, 0, 1]), (8, 1)), np.full((8, 4), 0.25, np.float32)
+    one = cell([*inputs, mask, previous])
+    inputs[1] = rng.random((8, 5)).astype(np.float32) * 9
+    other = cell([*inputs, mask, previous])
+    assert np.asarray(one["weights"])[:, 1].max() < 1 / 256
+    np.testing.assert_allclose(np.asarray(one["weights"]).sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(one["logits"], other["logits"], atol=0.01)
+
+
+def test_companions_share_the_label_and_stress_goes_with_tense_only_and_sometimes_positive():
+    rng = np.random.default_rng(1)
+    some, labels = pools(rng), rng.integers(0, 4, 300)
+    rows = companions(some, labels, rng)
+    np.testing.assert_array_equal(some["face"].labels[rows["face"]], labels)
+    np.testing.assert_array_equal(some["speech"].labels[rows["speech"]], labels)
+    stress = some["physiology"].labels[rows["physiology"]]
+    assert stress[labels == LABELS.index("tense")].all()
+    assert not stress[(labels == LABELS.index("calm")) | (labels == LABELS.index("low"))].any()
+    assert 0.3 < stress[labels == LABELS.index("positive")].mean() < 0.7
+
+
+def test_sequences_never_have_a_step_with_nobody_and_presence_says_nothing_of_the_label():
+    inputs, labels = sequences(pools(np.random.default_rng(2)), 2000, 8, np.random.default_rng(3), absent_rate=None)
+    assert inputs["mask"].sum(axis=2).min() >= 1
+    for label in range(4):
+        np.testing.assert_allclose(inputs["mask"][labels == label].mean(axis=0), inputs["mask"].mean(axis=(0, 1)), atol=0.05)
+    absent = inputs["mask"][:, :, 1] == 0
+    assert not inputs["speech"][absent].any()
+
+
+def test_the_fusion_learns_more_from_all_than_from_one(tmp_path):
+    learn, check = pools(np.random.default_rng(0), 1.2), pools(np.random.default_rng(9), 1.2)
+    cell = train(learn, tmp_path, seed=0, schedule=Schedule(epochs=2, batch=256, learning_rate=5e-3))
+    inputs, labels = sequences(check, 600, 1, np.random.default_rng(1), absent_rate=0.0, switch_rate=0.0)
+    previous = np.full((600, 4), 0.25, np.float32)
+
+    def accuracy(mask) -> float:
+        streams = [inputs[name][:, 0] * mask[i] for i, name in enumerate(check)]
+        answer = cell([*streams, np.tile(np.float32(mask), (600, 1)), previous])["logits"]
+        return float((np.argmax(answer, 1) == labels[:, 0]).mean())
+
+    everything, best_single = accuracy((1, 1, 1)), max(accuracy((1, 0, 0)), accuracy((0, 1, 0)))
+    assert best_single > 0.4
+    assert everything > best_single

@@ -1,0 +1,206 @@
+"""The speech recipe: data, split by speaker, and that training hears what the device hears."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from convert.training.datasets.speech import EMOTIONS, LABELS, QUADRANT_OF, Clips, emodb, join, ravdess, read_audio
+from edge.errors import InputError
+from edge.preprocess.speech import SpeechParameters, clip_windows
+
+P = SpeechParameters()
+NAMES = [f"emodb-{i:02d}" for i in (3, 8, 9, 10, 11, 12, 13, 14)] + [f"ravdess-{i:02d}" for i in range(1, 21)]
+
+
+def talk(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise in syllables, with a quiet room before and after."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * 16000)) / 16000
+    loud = 10 ** (-1.5 * (0.5 + 0.5 * np.cos(2 * np.pi * 4 * t)) ** 2)
+    sound = np.concatenate([np.zeros(4800), loud * rng.standard_normal(len(t)) * 0.05, np.zeros(4800)])
+    return (sound + 1e-4 * rng.standard_normal(len(sound))).astype(np.float32)
+
+
+def small_corpus(folder: pathlib.Path, *, rate_hz: int = 22050) -> pathlib.Path:
+    """An ``emodb/`` of two clips."""
+    (folder / "emodb" / "speech").mkdir(parents=True)
+    (folder / "emodb" / "labels.csv").write_text(
+        "path,emotion,speaker,text,seconds\n03a01Fa.flac,happiness,03,a01,1\n08a01Wa.flac,anger,08,a01,1\n", encoding="utf-8"
+    )
+    t = np.arange(rate_hz) / rate_hz
+    for name in ("03a01Fa", "08a01Wa"):
+        soundfile.write(folder / "emodb" / "speech" / f"{name}.flac", 0.5 * np.sin(2 * np.pi * 440 * t), rate_hz)
+    return folder
+
+
+# --- data
+
+
+def test_every_emotion_lies_in_a_quadrant_and_every_quadrant_is_shown():
+    assert set(QUADRANT_OF) == set(EMOTIONS)
+    assert set(QUADRANT_OF.values()) == set(LABELS)
+
+
+def test_a_corpus_is_read_at_16_khz_with_names_of_speakers(tmp_path: pathlib.Path):
+    clips = emodb(small_corpus(tmp_path))
+    assert list(clips.people) == ["emodb-03", "emodb-08"]
+    assert list(clips.emotions) == ["happy", "angry"]
+    assert [LABELS[label] for label in clips.labels] == ["positive", "tense"]
+    assert [len(samples) for samples in clips.samples] == [16000, 16000]
+
+
+def test_resampling_keeps_pitch_and_level(tmp_path: pathlib.Path):
+    samples = emodb(small_corpus(tmp_path)).samples[0]
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=2e-3)
+
+
+def test_missing_damaged_and_empty_recordings_are_named_in_one_line(tmp_path: pathlib.Path):
+    with pytest.raises(InputError, match=r"emodb: the EmoDB set is missing"):
+        emodb(tmp_path)
+    folder = small_corpus(tmp_path) / "emodb" / "speech"
+    (folder / "03a01Fa.flac").unlink()
+    with pytest.raises(InputError, match=r"03a01Fa\.flac: a recording is missing"):
+        emodb(tmp_path)
+    (folder / "03a01Fa.flac").write_bytes(b"no audio")
+    with pytest.raises(InputError, match=r"03a01Fa\.flac: cannot be read as audio") as damaged:
+        emodb(tmp_path)
+    assert "\n" not in str(damaged.value)
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    with pytest.raises(InputError, match=r"empty\.wav: holds no samples"):
+        read_audio(tmp_path / "empty.wav")
+
+
+def test_an_unknown_emotion_or_table_is_refused(tmp_path: pathlib.Path):
+    table = small_corpus(tmp_path) / "emodb" / "labels.csv"
+    table.write_text("path,emotion,speaker\n03a01Fa.flac,smug,03\n", encoding="utf-8")
+    with pytest.raises(InputError, match="unknown emotion 'smug'"):
+        emodb(tmp_path)
+    table.write_text("path,emotion\n03a01Fa.flac,anger\n", encoding="utf-8")
+    with pytest.raises(InputError, match="columns emotion, path, speaker"):
+        emodb(tmp_path)
+
+
+def test_the_real_sets_have_the_published_shape(data: pathlib.Path):
+    for path, person, people in (("emodb", "speaker", 8), ("ravdess", "actor", 20)):
+        lines = (data / path / "labels.csv").read_text(encoding="utf-8").splitlines()
+        column = lines[0].split(",").index(person)
+        assert len({line.split(",")[column] for line in lines[1:]}) == people
+
+
+@pytest.mark.slow
+def test_the_real_sets_load(data: pathlib.Path):
+    clips = join(emodb(data), ravdess(data))
+    assert len(clips) == 1608
+    assert np.bincount(clips.labels).tolist() == [374, 303, 267, 664]
+    assert sorted(set(clips.people)) == NAMES
+
+
+# --- split
+
+
+@pytest.mark.convert
+@pytest.mark.parametrize("seed", range(5))
+def test_no_speaker_is_on_two_sides_and_both_corpora_are_on_each(seed: int):
+    pytest.importorskip("tensorflow")
+    from convert.training.speech import split_people
+
+    split = split_people(NAMES * 3, seed)
+    sides = [split.learn, split.fusion, split.validation]
+    assert sorted(name for side in sides for name in side) == NAMES
+    assert [len(side) for side in sides] == [20, 4, 4]
+    for side in sides:
+        assert {name.split("-")[0] for name in side} == {"emodb", "ravdess"}
+    assert split == split_people(reversed(NAMES), seed)
+    assert split != split_people(NAMES, seed + 1)
+
+
+# --- what training hears
+
+
+@pytest.mark.convert
+def test_training_windows_are_the_fronts_windows():
+    pytest.importorskip("tensorflow")
+    from convert.training.speech import listen, window_at
+
+    samples = talk(4.0)
+    heard, found = listen(samples, P), clip_windows(samples, P)
+    assert len(found) >= 5
+    for window in found:
+        end = round((window.end_ns * P.rate_hz / 1e9 + 1 - P.taper_samples) / P.hop_samples)
+        assert end in heard.ends(P)
+        np.testing.assert_allclose(window_at(heard, end, P), window.samples, atol=1e-4)
+
+
+@pytest.mark.convert
+def test_augmentation_keeps_shape_and_range_and_follows_its_generator():
+    pytest.importorskip("tensorflow")
+    from convert.training.speech import disturb, listen, mask, vary, window_at
+
+    heard = listen(talk(3.0), P)
+    for make in (
+        lambda rng: vary(talk(1.0), rng),
+        lambda rng: disturb(heard.log_mel, rng),
+        lambda rng: mask(window_at(heard, int(heard.ends(P)[-1]), P), rng),
+    ):
+        first, again, other = (make(np.random.default_rng(seed)) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first, again)
+        assert first.dtype == np.float32 and np.isfinite(first).all()
+        assert first.shape != other.shape or not np.array_equal(first, other)
+    assert disturb(heard.log_mel, np.random.default_rng(0)).shape == heard.log_mel.shape
+    assert mask(np.ones((300, 40), np.float32), np.random.default_rng(3)).mean() > 0.5
+
+
+@pytest.mark.convert
+def test_batches_are_even_over_the_quadrants():
+    pytest.importorskip("tensorflow")
+    from convert.training.speech import _batches, prepare
+
+    labels = np.array([0, 1, 2, 3, 3, 3])
+    words = np.array(["happy", "calm", "sad", "angry", "fearful", "disgust"])
+    clips = Clips(tuple(talk(1.5, seed) for seed in range(6)), labels, np.array(["emodb-01"] * 3 + ["ravdess-01"] * 3), words)
+    forms = prepare(clips, P, variants=2, seed=0)
+    make = _batches(clips, forms, P)
+    windows, targets = make(np.arange(16), np.random.default_rng(0))
+    assert windows.shape == (16, 300, 40) and windows.dtype == np.float32
+    assert windows.min() >= 0.0 and windows.max() <= P.headroom
+    assert targets["probabilities"].sum(axis=0).tolist() == [4, 4, 4, 4]
+    assert targets["emotions"].shape == (16, len(EMOTIONS))
+    np.testing.assert_array_equal(windows, make(np.arange(16), np.random.default_rng(0))[0])
+
+
+# --- scores and baselines
+
+
+@pytest.mark.convert
+def test_uar_is_the_mean_recall_and_majority_scores_a_quarter():
+    pytest.importorskip("tensorflow")
+    from convert.training.speech import ClipScores, majority, score_clips
+
+    labels = np.array([0, 0, 0, 1, 2, 3])
+    guesses = np.eye(4)[[0, 0, 1, 1, 3, 3]]
+    people = np.array(["a", "a", "b", "b", "b", "b"])
+    scores = ClipScores(guesses, labels, people)
+    assert scores.recalls() == pytest.approx([2 / 3, 1.0, 0.0, 1.0])
+    assert scores.uar() == pytest.approx((2 / 3 + 1 + 0 + 1) / 4)
+    assert scores.uar_by_person() == pytest.approx({"a": 1.0, "b": 0.5})
+    clips = Clips(tuple(talk(1.2) for _ in labels), labels, people, np.array(["happy"] * 6))
+    assert score_clips(majority(clips, ["a", "b"]), clips, P).uar() == 0.25
+
+
+@pytest.mark.convert
+def test_the_encoder_is_small_and_speaks_the_contract():
+    pytest.importorskip("tensorflow")
+    from convert.zoo.speech import speech_encoder
+
+    model = speech_encoder(P.frames, P.mels)
+    assert model.count_params() < 100_000
+    found = model(np.zeros((2, 300, 40), np.float32))
+    assert {name: tuple(value.shape) for name, value in found.items()} == {"embedding": (2, 48), "probabilities": (2, 4)}
+    np.testing.assert_allclose(np.sum(found["probabilities"], axis=1), 1.0, rtol=1e-5)
+    assert np.min(found["embedding"]) >= 0
+    assert [layer.name for layer in model.inputs] == ["log_mel"] or model.input.name == "log_mel"
