@@ -60,7 +60,8 @@ def materials(bundle: Bundle, data: pathlib.Path, learnt: Learnt) -> tuple[dict[
     """(what the bundle is scored on, what the linear baselines learn on), by stage: never a person in both.
 
     ``physiology`` wears the kit from the beginning of the recording, ``physiology, restarted`` has it switched on anew every 8
-    minutes. A stage whose training people are not in ``data`` has no linear baseline.
+    minutes. A clip of speech is judged by the last window that the front gives for it. A stage whose training people are not in
+    ``data`` has no linear baseline.
     """
     p = SpeechParameters(**bundle.manifest.preprocess["speech"])
     clips = speech_recipe.corpora(data)
@@ -71,7 +72,7 @@ def materials(bundle: Bundle, data: pathlib.Path, learnt: Learnt) -> tuple[dict[
 
     def heard(rows: np.ndarray) -> Material:
         own = clips.of(np.unique(clips.people[rows]).tolist())
-        return speech(own, [speech_recipe.clip_features(samples, p) for samples in own.samples])
+        return speech(own, [speech_recipe.clip_features(samples, p)[-1:] for samples in own.samples])
 
     def measured(rows: np.ndarray, walks) -> Material:
         return physiology(walks([r for r, here in zip(recordings, rows, strict=True) if here], body), body)
@@ -119,18 +120,15 @@ def evaluate(bundle: Bundle, data: pathlib.Path, *, progress: Progress = lambda 
 
 
 def _score(material: Material, answers: Answers, linear: np.ndarray | None) -> dict[str, typing.Any]:
-    classes, guesses = len(material.classes), material.per_group(answers.probabilities)
-    line = None if linear is None else material.per_group(linear)
-    material = material.one_per_group()
     named = material.stage != "face"
     return {
         "task": material.task,
         "classes": list(material.classes),
         "people": len(np.unique(material.people)) if named else "not named",
-        "int8": metrics.summary(material.labels, guesses),
-        "majority": metrics.majority(material.labels, classes),
-        "linear": {key: None if line is None else metrics.summary(material.labels, line)[key] for key in ("accuracy", "uar")},
-        "by_person": metrics.by_person(material.labels, guesses, material.people) if named else {},
+        "int8": metrics.summary(material.labels, answers.probabilities),
+        "majority": metrics.majority(material.labels, len(material.classes)),
+        "linear": {key: None if linear is None else metrics.summary(material.labels, linear)[key] for key in ("accuracy", "uar")},
+        "by_person": metrics.by_person(material.labels, answers.probabilities, material.people) if named else {},
     }
 
 

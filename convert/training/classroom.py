@@ -179,7 +179,8 @@ def train(
 
 
 def groups(data: pathlib.Path, seed: int, sound: SpeechParameters, body: PhysiologyParameters) -> tuple[Group, Group, Group]:
-    """The encoders', the fusion's and the validation people, as encoder inputs."""
+    """The encoders', the fusion's and the validation people, as encoder inputs; of each clip the later half of its windows, for a
+    learner who speaks for long fills them as those do."""
     clips = speech.corpora(data)
     speakers = speech.split_people(clips.people, seed)
     recordings = physiology.recordings_of(data)
@@ -192,13 +193,14 @@ def groups(data: pathlib.Path, seed: int, sound: SpeechParameters, body: Physiol
         (fer2013(data, "PublicTest"), speakers.validation, wearers.validation),
     ):
         own = clips.of(speaking)
+        heard = [speech.clip_features(samples, sound) for samples in own.samples]
         worn = [r for r in recordings if r.person in wearing]
         walks = physiology.walks_from_start(worn, body) + physiology.walks_restarted(worn, body)
         made.append(
             Group(
                 {
                     "face": faces(pictures),
-                    "speech": speech_material(own, [speech.clip_features(samples, sound) for samples in own.samples]),
+                    "speech": speech_material(own, [windows[len(windows) // 2 :] for windows in heard]),
                     "physiology": physiology_material(walks, body),
                 }
             )

@@ -27,10 +27,7 @@ QUADRANT_OF_FACE = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """Inputs of one stage: float32 (n, *shape); ``labels`` int (n,) into ``classes``; ``people`` (n,).
-
-    Rows of one ``groups`` (n,) number are windows of one clip: they have one label, and are scored as one, by their mean.
-    """
+    """Inputs of one stage: float32 (n, *shape); ``labels`` int (n,) into ``classes``; ``people`` (n,)."""
 
     stage: str
     task: str
@@ -38,23 +35,10 @@ class Material:
     inputs: np.ndarray
     labels: np.ndarray
     people: np.ndarray
-    groups: np.ndarray
 
     def of(self, rows: np.ndarray) -> Material:
         """These rows alone."""
-        columns = ("inputs", "labels", "people", "groups")
-        return dataclasses.replace(self, **{column: getattr(self, column)[rows] for column in columns})
-
-    def per_group(self, values: np.ndarray) -> np.ndarray:
-        """Mean of the rows of each group: (n, width) -> (groups, width), in the order of the group numbers."""
-        _, group = np.unique(self.groups, return_inverse=True)
-        total = np.zeros((group.max() + 1, values.shape[1]))
-        np.add.at(total, group, values)
-        return total / np.bincount(group)[:, None]
-
-    def one_per_group(self) -> Material:
-        """The first row of each group."""
-        return self.of(np.unique(self.groups, return_index=True)[1])
+        return dataclasses.replace(self, inputs=self.inputs[rows], labels=self.labels[rows], people=self.people[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +60,7 @@ def faces(found: Faces) -> Material:
     from convert.training.face import normalize
 
     people = np.arange(len(found.labels)).astype(str)
-    return Material("face", "seven expressions", FER_CLASSES, normalize(found.images), found.labels, people, np.arange(len(people)))
+    return Material("face", "seven expressions", FER_CLASSES, normalize(found.images), found.labels, people)
 
 
 def speech(clips: Clips, windows: collections.abc.Sequence[np.ndarray]) -> Material:
@@ -89,7 +73,6 @@ def speech(clips: Clips, windows: collections.abc.Sequence[np.ndarray]) -> Mater
         np.concatenate(list(windows)),
         np.repeat(clips.labels, counts),
         np.repeat(clips.people, counts),
-        np.repeat(np.arange(len(clips)), counts),
     )
 
 
@@ -97,7 +80,7 @@ def physiology(walks: collections.abc.Sequence[Walk], parameters: PhysiologyPara
     """One row for every window that a front gave and that has a label."""
     nothing = np.zeros(0, int)
     if not walks:
-        return Material("physiology", "rest or stress", PHYSIOLOGY_CLASSES, np.zeros((0, 60, 7)), nothing, nothing.astype(str), nothing)
+        return Material("physiology", "rest or stress", PHYSIOLOGY_CLASSES, np.zeros((0, 60, 7)), nothing, nothing.astype(str))
     windows = windows_of(walks, parameters)
     return Material(
         "physiology",
@@ -106,7 +89,6 @@ def physiology(walks: collections.abc.Sequence[Walk], parameters: PhysiologyPara
         windows.samples,
         windows.labels,
         windows.people.astype(str),
-        np.arange(len(windows.labels)),
     )
 
 
