@@ -169,6 +169,8 @@ def _positive(text: str) -> float:
 
 
 def _run(args: argparse.Namespace) -> int:
+    # Before numpy is loaded: its matrices here are small, and waking a second thread for them costs ten times the work.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edge.bundle import load_bundle
     from edge.outputs import Sink
     from edge.outputs.console import Console
