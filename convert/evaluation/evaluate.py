@@ -24,7 +24,9 @@ from edge.preprocess.speech import SpeechParameters
 
 RESTARTED = "physiology, restarted"
 MISSING_RATES = (0.0, 0.1, 0.3, 0.5, 0.7)
-COMPANIONS = 4000
+COMPANIONS = 2000
+STEADY = 20
+"""Decisions on the same input before one is scored: five seconds, after which the feedback has settled."""
 
 Progress = collections.abc.Callable[[str], None]
 
@@ -133,33 +135,51 @@ def _score(material: Material, answers: Answers, linear: np.ndarray | None) -> d
 
 
 def fused_logits(
-    model: Model, pools: collections.abc.Mapping[str, Pool], mask: np.ndarray, count: int, seed: int
+    model: Model, pools: collections.abc.Mapping[str, Pool], mask: np.ndarray, *, seed: int, steps: int = STEADY
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (count, labels) and labels (count,) of single decisions on constructed companions, ``mask`` (count, modalities)."""
+    """Logits (count, labels) and labels (count,) after ``steps`` decisions on the same constructed companions.
+
+    Args:
+        mask: (count, modalities) of 0 or 1, the same at every step.
+        steps: 1 for a decision without history; the feedback is uniform before the first.
+    """
+    count = len(mask)
     inputs, labels = sequences(pools, count, 1, np.random.default_rng(seed), absent_rate=0.0, switch_rate=0.0)
-    uniform = np.full(len(LABELS), 1 / len(LABELS), np.float32)
     rows = []
     for i in range(count):
         streams = {name: inputs[name][i, 0] * mask[i, m] for m, name in enumerate(pools)}
-        rows.append(model.run(**streams, mask=mask[i], previous=uniform)["logits"])
+        previous = np.full(len(LABELS), 1 / len(LABELS), np.float32)
+        for _ in range(steps):
+            logits = model.run(**streams, mask=mask[i], previous=previous)["logits"]
+            previous = metrics.softmax(logits).astype(np.float32)
+        rows.append(logits)
     return np.stack(rows), labels[:, 0]
 
 
 def fused(model: Model, pools: collections.abc.Mapping[str, Pool], *, temperature: float, seed: int) -> dict[str, typing.Any]:
     """Scores of the fusion: by what is present, and by the chance that a modality is absent (at least one always is present)."""
     names = list(pools)
-    by_presence = {}
+    by_presence: dict[str, typing.Any] = {}
+    by_rate: dict[str, typing.Any] = {}
+    first: dict[str, typing.Any] = {}
     for code in range(1, 2 ** len(names)):
         here = np.array([(code >> m) & 1 for m in range(len(names))], np.float32)
-        logits, labels = fused_logits(model, pools, np.tile(here, (COMPANIONS, 1)), COMPANIONS, seed)
+        mask = np.tile(here, (COMPANIONS, 1))
         present = " + ".join(name for m, name in enumerate(names) if here[m])
-        by_presence[present] = metrics.summary(labels, metrics.softmax(logits, temperature))
-    by_rate = {}
-    rng = np.random.default_rng(seed + 1)
+        for scores, steps in ((by_presence, STEADY), (first, 1)):
+            logits, labels = fused_logits(model, pools, mask, seed=seed, steps=steps)
+            scores[present] = metrics.summary(labels, metrics.softmax(logits, temperature))
     for rate in MISSING_RATES:
-        mask = (rng.random((COMPANIONS, len(names))) >= rate).astype(np.float32)
-        empty = mask.sum(axis=1) == 0
-        mask[empty, rng.integers(0, len(names), empty.sum())] = 1.0
-        logits, labels = fused_logits(model, pools, mask, COMPANIONS, seed)
+        mask = absent_at_random(COMPANIONS, len(names), rate, seed + 1)
+        logits, labels = fused_logits(model, pools, mask, seed=seed)
         by_rate[str(rate)] = metrics.summary(labels, metrics.softmax(logits, temperature))
-    return {"companions": COMPANIONS, "by_presence": by_presence, "by_missing_rate": by_rate}
+    return {"companions": COMPANIONS, "by_presence": by_presence, "without_history": first, "by_missing_rate": by_rate}
+
+
+def absent_at_random(count: int, modalities: int, rate: float, seed: int) -> np.ndarray:
+    """Masks float32 (count, modalities): each modality absent with chance ``rate``, never all."""
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((count, modalities)) >= rate).astype(np.float32)
+    empty = mask.sum(axis=1) == 0
+    mask[empty, rng.integers(0, modalities, empty.sum())] = 1.0
+    return mask

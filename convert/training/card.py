@@ -92,10 +92,10 @@ def _people_lines(results: Results) -> list[str]:
 
 def _fusion_lines(results: Results) -> list[str]:
     one = results["fusion"]
-    lines = [_row("present", "accuracy", "UAR", "ECE"), _row(*["---"] * 4)]
-    lines += [
-        _row(present, _percent(got["accuracy"]), _percent(got["uar"]), f"{got['ece']:.3f}") for present, got in one["by_presence"].items()
-    ]
+    lines = [_row("present", "accuracy", "UAR", "ECE", "accuracy without history"), _row(*["---"] * 5)]
+    for present, got in one["by_presence"].items():
+        first = one["without_history"][present]
+        lines.append(_row(present, _percent(got["accuracy"]), _percent(got["uar"]), f"{got['ece']:.3f}", _percent(first["accuracy"])))
     lines += ["", _row("chance that a modality is absent", *one["by_missing_rate"]), _row(*["---"] * (1 + len(one["by_missing_rate"])))]
     lines.append(_row("accuracy", *(_percent(got["accuracy"]) for got in one["by_missing_rate"].values())))
     return lines
@@ -142,7 +142,7 @@ def render(*, name: str, version: str, results: Results, agreement: Results, spr
         "",
         "## Fusion: constructed companions from validation people",
         "",
-        f"Each figure is of single decisions without history; calibration temperature {temperature:.2f}, one number, fitted after",
+        f"Scored after five seconds of the same input; calibration temperature {temperature:.2f}, one number, fitted after",
         "quantization on these same people. The physiology of `positive` is drawn from rest and stress alike.",
         "",
         *_fusion_lines(results),

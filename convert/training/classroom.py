@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from convert.evaluation import metrics
-from convert.evaluation.evaluate import evaluate, fused_logits
+from convert.evaluation.evaluate import absent_at_random, evaluate, fused_logits
 from convert.pipeline import Converted, convert_model
 from convert.recipe import LstmForm
 from convert.training import card, detector, face, fusion, physiology, speech
@@ -123,8 +123,7 @@ def train(
             networks["fusion"], inputs, name="fusion", verification=check, min_agreement=MIN_AGREEMENT, worker=worker
         )
 
-    everything = np.ones((2000, len(judged)), np.float32)
-    logits, labels = fused_logits(stages["fusion"].model(), judged, _some_absent(everything, seed), 2000, seed + 2)
+    logits, labels = fused_logits(stages["fusion"].model(), judged, absent_at_random(2000, len(judged), 0.3, seed), seed=seed + 2)
     temperature = metrics.fit_temperature(labels, logits)
     samples: dict[str, dict[str, np.ndarray]] = {
         name: {next(iter(stages[name].inputs)): _thin(validation.materials[name].inputs, GOLDEN)} for name in MODALITIES
@@ -224,15 +223,6 @@ def _pools(stages: collections.abc.Mapping[str, Converted], group: Group) -> dic
         model = stages[name].model()
         pools[name] = pool(group.materials[name], answer(model, next(iter(stages[name].inputs)), group.materials[name].inputs))
     return pools
-
-
-def _some_absent(mask: np.ndarray, seed: int) -> np.ndarray:
-    """``mask`` with each modality absent three times in ten, but never all."""
-    rng = np.random.default_rng(seed)
-    mask = mask * (rng.random(mask.shape) >= 0.3)
-    empty = mask.sum(axis=1) == 0
-    mask[empty, rng.integers(0, mask.shape[1], empty.sum())] = 1.0
-    return mask.astype(np.float32)
 
 
 def _fusion_inputs(pools: collections.abc.Mapping[str, fusion.Pool], model: keras.Model, count: int, seed: int) -> dict[str, np.ndarray]:

@@ -87,8 +87,8 @@ def test_fusion_scores_cover_every_presence_and_every_rate(embedded_bundle):
         for name, width in widths.items()
     }
     model = evaluate.model_of(bundle, "fusion")
-    logits, labels = evaluate.fused_logits(model, pools, np.ones((50, 3), np.float32), 50, seed=0)
-    again, _ = evaluate.fused_logits(model, pools, np.ones((50, 3), np.float32), 50, seed=0)
+    logits, labels = evaluate.fused_logits(model, pools, np.ones((50, 3), np.float32), seed=0)
+    again, _ = evaluate.fused_logits(model, pools, np.ones((50, 3), np.float32), seed=0)
     np.testing.assert_array_equal(logits, again)
     assert logits.shape == (50, 4)
     assert set(labels) <= set(range(4))

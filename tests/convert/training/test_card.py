@@ -28,7 +28,12 @@ def test_every_figure_terms_limits_and_uses_are_in_the_card():
         "face": single(7, "not named", {}),
         "speech": single(4, 2, {"a-01": 0.5, "b-02": 0.75}),
         "physiology": single(2, 2, {"4": 0.6, "12": 0.9}),
-        "fusion": {"companions": 10, "by_presence": {"face": summary(4)}, "by_missing_rate": {"0.0": summary(4), "0.5": summary(4)}},
+        "fusion": {
+            "companions": 10,
+            "by_presence": {"face": summary(4)},
+            "without_history": {"face": summary(4)},
+            "by_missing_rate": {"0.0": summary(4), "0.5": summary(4)},
+        },
     }
     agreement = {"face": {"samples": 1000, "top1": 0.991, "max_error": 0.0512, "mean_error": 0.0031}}
     spread = {"face": {"runs": 1}, "speech": {"runs": 3, "uar_mean": 0.61, "uar_std": 0.02, "what": "by speaker"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import typing
 
 import numpy as np
 import pytest
@@ -163,8 +164,7 @@ def test_batches_are_even_over_the_quadrants():
     labels = np.array([0, 1, 2, 3, 3, 3])
     words = np.array(["happy", "calm", "sad", "angry", "fearful", "disgust"])
     clips = Clips(tuple(talk(1.5, seed) for seed in range(6)), labels, np.array(["emodb-01"] * 3 + ["ravdess-01"] * 3), words)
-    forms = prepare(clips, P, variants=2, seed=0)
-    make = _batches(clips, forms, P)
+    make: typing.Any = _batches(clips, prepare(clips, P, variants=2, seed=0), P)
     windows, targets = make(np.arange(16), np.random.default_rng(0))
     assert windows.shape == (16, 300, 40) and windows.dtype == np.float32
     assert windows.min() >= 0.0 and windows.max() <= P.headroom
