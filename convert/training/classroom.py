@@ -20,7 +20,7 @@ from convert.evaluation import metrics
 from convert.evaluation.evaluate import absent_at_random, evaluate, fused_logits
 from convert.pipeline import Converted, convert_model
 from convert.recipe import LstmForm
-from convert.training import card, detector, face, fusion, physiology, speech
+from convert.training import card, detector, face, fusion, physiology, speech, spread
 from convert.training.datasets.fer2013 import fer2013
 from convert.training.material import Material, answer, faces, pool
 from convert.training.material import physiology as physiology_material
@@ -66,7 +66,7 @@ def train(
     seed: int,
     version: str,
     created: str,
-    spread: collections.abc.Mapping[str, typing.Any] | None = None,
+    seeds: int = 1,
     overwrite: bool = False,
 ) -> pathlib.Path:
     """Train what ``work`` does not hold yet, then convert, fuse, measure and write the bundle.
@@ -77,7 +77,7 @@ def train(
         out: the ``.affectkit`` to write.
         seed: of splits, first weights and augmentation.
         version, created: of the bundle; an ISO date, for no clock is read.
-        spread: stage -> mean and spread over seeds, for the card, where it has been measured.
+        seeds: over how many, from ``seed`` on, the card tells mean and spread; 1 tells none.
         overwrite: replace ``out``.
 
     Raises:
@@ -162,8 +162,10 @@ def train(
     draft = work / "draft.affectkit"
     write_bundle(draft, manifest, {**parts, CARD: b"draft", QUALITY: _packed(quality)}, overwrite=True)
     quality["results"] = evaluate(load_bundle(draft), data, progress=say)
-    once: dict[str, typing.Any] = {name: {"runs": 1} for name in MODALITIES}
-    quality["spread"] = {**once, **(spread or {})}
+    quality["spread"] = {name: {"runs": 1} for name in MODALITIES}
+    if seeds > 1:
+        say(f"spread over {seeds} seeds")
+        quality["spread"] = spread.measure(data, work, seeds=range(seed, seed + seeds))
     text = card.render(
         name=manifest.name,
         version=version,

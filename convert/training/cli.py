@@ -19,14 +19,13 @@ def add_commands(subparsers: typing.Any) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bundle-version", default="0.1.0", help="what the bundle calls itself (default: 0.1.0)")
     parser.add_argument("--created", default="2026-11-21", help="ISO date to write into the bundle; no clock is read")
-    parser.add_argument("--spread", type=pathlib.Path, metavar="FILE", help="JSON with mean and spread over seeds, for the card")
+    parser.add_argument("--seeds", type=int, default=1, help="tell mean and spread over so many in the card (default: 1, none)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train as asked; 0."""
-    import json
     import os
 
     if args.output.exists() and not args.overwrite:
@@ -34,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.data.is_dir():
         raise InputError(f"{args.data}: no such folder; --data names the one with fer2013, emodb, ravdess and stress_predict")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    spread = json.loads(args.spread.read_text()) if args.spread else None
     from convert.training import classroom
 
     classroom.train(
@@ -44,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         version=args.bundle_version,
         created=args.created,
-        spread=spread,
+        seeds=args.seeds,
         overwrite=args.overwrite,
     )
     return 0

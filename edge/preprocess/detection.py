@@ -27,7 +27,7 @@ class DetectorParameters:
     """How far from a cell's middle the largest offset (1.0) points, in cells."""
     reach_octaves: float = 1.5
     """How many doublings of the side the largest size (1.0) means."""
-    score_at_least: float = 0.5
+    score_at_least: float = 0.4
     overlap_at_most: float = 0.3
     """Intersection over union above which the weaker of two faces is dropped."""
     most_faces: int = 16

@@ -28,13 +28,15 @@ class TestShippedBundle:
         assert results["face"]["int8"]["accuracy"] >= 0.62
         assert load_bundle(embedded_bundle).manifest.stages["face"].weights <= 150_000
 
-    @pytest.mark.parametrize(("stage", "above_majority", "above_linear"), [("speech", 0.25, 0.05), ("physiology", 0.12, 0.0)])
-    def test_people_nobody_trained_on_are_told_better_than_by_the_majority_and_a_linear_model(
-        self, results, stage, above_majority, above_linear
-    ):
-        one = results[stage]
-        assert one["int8"]["uar"] >= one["majority"]["uar"] + above_majority
-        assert one["int8"]["uar"] >= one["linear"]["uar"] + above_linear
+    def test_voices_nobody_trained_on_are_told_far_better_than_by_a_linear_model(self, results):
+        one = results["speech"]
+        assert one["int8"]["uar"] >= one["majority"]["uar"] + 0.35
+        assert one["int8"]["uar"] >= one["linear"]["uar"] + 0.10
+
+    def test_stress_of_people_nobody_trained_on_is_told_from_rest(self, results):
+        # Over all people the network and a linear model are equals (the card says so), and four people are too few to rank them.
+        assert results["physiology"]["int8"]["uar"] >= 0.70
+        assert results["physiology, restarted"]["int8"]["uar"] >= 0.60
 
     def test_all_modalities_together_beat_the_best_single_one(self, results):
         got = results["fusion"]["by_presence"]
