@@ -9,6 +9,7 @@ import typing
 import numpy as np
 
 from edge.errors import ConversionError, InputError
+from edge.inference.fusion import softmax
 from edge.inference.model import Model
 
 Kind = typing.Literal["probabilities", "logits", "values"]
@@ -61,12 +62,6 @@ class Verification:
             agreed = "" if output.agreement is None else f"{output.agreement:.1%} agree, "
             parts.append(f"{name} {agreed}error max {output.max_error:.3f} mean {output.mean_error:.4f}")
         return f"{self.name}: {'; '.join(parts)} ({self.samples} samples, {self.runtime})"
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(x) / sum exp(x) over the last axis, shifted by the maximum so that nothing overflows."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def outputs_of(model: Model, samples: collections.abc.Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from convert.training.fusion import Pool, sequences
 from convert.training.material import Answers, Material, answer, faces, physiology, pool, require_people, speech
 from edge.bundle import Bundle
 from edge.errors import BundleError
+from edge.inference.fusion import softmax
 from edge.inference.model import Model
 from edge.preprocess.physiology import PhysiologyParameters
 from edge.preprocess.speech import SpeechParameters
@@ -151,7 +152,7 @@ def fused_logits(
         previous = np.full(len(LABELS), 1 / len(LABELS), np.float32)
         for _ in range(steps):
             logits = model.run(**streams, mask=mask[i], previous=previous)["logits"]
-            previous = metrics.softmax(logits).astype(np.float32)
+            previous = softmax(logits).astype(np.float32)
         rows.append(logits)
     return np.stack(rows), labels[:, 0]
 
@@ -168,11 +169,11 @@ def fused(model: Model, pools: collections.abc.Mapping[str, Pool], *, temperatur
         present = " + ".join(name for m, name in enumerate(names) if here[m])
         for scores, steps in ((by_presence, STEADY), (first, 1)):
             logits, labels = fused_logits(model, pools, mask, seed=seed, steps=steps)
-            scores[present] = metrics.summary(labels, metrics.softmax(logits, temperature))
+            scores[present] = metrics.summary(labels, softmax(logits, temperature))
     for rate in MISSING_RATES:
         mask = absent_at_random(COMPANIONS, len(names), rate, seed + 1)
         logits, labels = fused_logits(model, pools, mask, seed=seed)
-        by_rate[str(rate)] = metrics.summary(labels, metrics.softmax(logits, temperature))
+        by_rate[str(rate)] = metrics.summary(labels, softmax(logits, temperature))
     return {"companions": COMPANIONS, "by_presence": by_presence, "without_history": first, "by_missing_rate": by_rate}
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge.inference.fusion import softmax
+
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts (classes, classes): row = true class, column = predicted class."""
@@ -46,13 +48,6 @@ def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Multi-class Brier score (Brier, 1950): mean over samples of sum over classes (p - onehot)^2, 0 (best) to 2."""
     target = np.eye(probabilities.shape[1])[labels]
     return float(((probabilities - target) ** 2).sum(axis=1).mean())
-
-
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """exp(z / T) / sum exp(z / T) along the last axis."""
-    scaled = logits / temperature
-    raised = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:

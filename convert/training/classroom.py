@@ -22,11 +22,13 @@ from convert.pipeline import Converted, convert_model
 from convert.recipe import LstmForm
 from convert.training import card, detector, face, fusion, physiology, speech, spread
 from convert.training.datasets.fer2013 import fer2013
+from convert.training.datasets.speech import LABELS
 from convert.training.material import Material, answer, faces, pool
 from convert.training.material import physiology as physiology_material
 from convert.training.material import speech as speech_material
 from convert.worker import Worker
 from edge.bundle import CARD, QUALITY, Manifest, StageSpec, load_bundle, pack_golden, write_bundle
+from edge.inference.fusion import softmax
 from edge.inference.golden import golden
 from edge.preprocess.detection import DetectorParameters
 from edge.preprocess.face import FaceParameters
@@ -134,7 +136,7 @@ def train(
         name="classroom",
         version=version,
         created=created,
-        labels=fusion.LABELS,
+        labels=LABELS,
         stages={name: _spec(stage) for name, stage in stages.items()},
         preprocess={
             "detector": dataclasses.asdict(DetectorParameters()),
@@ -230,14 +232,14 @@ def _pools(stages: collections.abc.Mapping[str, Converted], group: Group) -> dic
 def _fusion_inputs(pools: collections.abc.Mapping[str, fusion.Pool], model: keras.Model, count: int, seed: int) -> dict[str, np.ndarray]:
     """Inputs of the fusion as they come along sequences, the previous soft prediction being the model's own."""
     inputs, _ = fusion.sequences(pools, count // fusion.STEPS, fusion.STEPS, np.random.default_rng(seed), absent_rate=None)
-    previous = np.full((len(inputs["mask"]), len(fusion.LABELS)), 1 / len(fusion.LABELS), np.float32)
+    previous = np.full((len(inputs["mask"]), len(LABELS)), 1 / len(LABELS), np.float32)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in (*inputs, "previous")}
     for step in range(fusion.STEPS):
         for name, values in inputs.items():
             rows[name].append(values[:, step])
         rows["previous"].append(previous)
         answered = model.predict([*(inputs[name][:, step] for name in pools), inputs["mask"][:, step], previous], verbose=0)
-        previous = metrics.softmax(answered["logits"]).astype(np.float32)
+        previous = softmax(answered["logits"]).astype(np.float32)
     return {name: np.concatenate(values).astype(np.float32) for name, values in rows.items()}
 
 

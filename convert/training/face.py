@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from convert.training.datasets.fer2013 import FER_SIZE_PX, Faces, fer2013
 from convert.training.fit import Schedule, fit
-from convert.zoo.classroom import FACE_CLASSES, face_encoder
+from convert.zoo.face import FACE_CLASSES, face_encoder
 
 SCHEDULE = Schedule(epochs=48, batch=128, learning_rate=3e-3, weight_decay=5e-3)
 FINISH = Schedule(epochs=20, batch=128, learning_rate=2e-3, weight_decay=1e-2)

@@ -13,10 +13,10 @@ import pathlib
 import keras
 import numpy as np
 
+from convert.training.datasets.speech import LABELS
 from convert.training.fit import Schedule, fit
 from convert.zoo.fusion import fusion
 
-LABELS = ("positive", "calm", "low", "tense")
 STRESS_GIVEN_LABEL = np.array([0.5, 0.0, 0.0, 1.0])
 """Chance that a companion for each label is taken from stress: rest goes with the low-arousal quadrants, stress with ``tense``;
 ``positive`` is aroused without being stress, so either may accompany it, and physiology tells it from nothing."""

@@ -21,10 +21,11 @@ class NonFiniteError(ArithmeticError):
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """exp(z / T) / sum exp(z / T), float32 of the shape of ``logits`` (n,); T is the calibration temperature (Guo et al. 2017)."""
+    """exp(z / T) / sum exp(z / T) along the last axis, float32 of the shape of ``logits``; T is the calibration temperature
+    (Guo et al., 2017, equation 9)."""
     scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max())
-    return (powers / powers.sum()).astype(np.float32)
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 class Fusion:

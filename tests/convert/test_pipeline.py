@@ -102,7 +102,7 @@ def test_a_layer_exported_wrongly_is_noticed(worker, monkeypatch):
 
 
 def test_the_classrooms_face_encoder_converts(worker):
-    from convert.zoo.classroom import face_encoder
+    from convert.zoo.face import face_encoder
 
     keras.utils.set_random_seed(0)
     made = convert_model(face_encoder(), {"face": RANDOM.uniform(-1, 1, (100, 48, 48, 1))}, worker=worker)

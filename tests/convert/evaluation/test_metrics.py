@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from convert.evaluation import metrics
+from edge.inference.fusion import softmax
 
 
 @st.composite
 def answers(draw) -> tuple[np.ndarray, np.ndarray]:
     n, classes = draw(st.integers(4, 60)), draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    return rng.integers(0, classes, n), metrics.softmax(rng.normal(0, 2, (n, classes)))
+    return rng.integers(0, classes, n), softmax(rng.normal(0, 2, (n, classes)))
 
 
 @hypothesis.given(answers())
@@ -41,10 +42,10 @@ def test_ranges_hold(answer):
 def test_a_calibrated_classifier_has_no_calibration_error_and_an_overconfident_one_has():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (40_000, 4))
-    true = metrics.softmax(logits)
+    true = softmax(logits)
     labels = (true.cumsum(axis=1) > rng.random((len(true), 1))).argmax(axis=1)
     assert metrics.expected_calibration_error(labels, true) < 0.01
-    assert metrics.expected_calibration_error(labels, metrics.softmax(logits * 3)) > 0.1
+    assert metrics.expected_calibration_error(labels, softmax(logits * 3)) > 0.1
     assert metrics.fit_temperature(labels, logits * 3) == pytest.approx(3, rel=0.05)
 
 

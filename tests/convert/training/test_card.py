@@ -4,11 +4,12 @@ import numpy as np
 
 from convert.evaluation import metrics
 from convert.training import card
+from edge.inference.fusion import softmax
 
 
 def summary(classes: int) -> dict:
     rng = np.random.default_rng(classes)
-    return metrics.summary(rng.integers(0, classes, 50), metrics.softmax(rng.normal(0, 1, (50, classes))))
+    return metrics.summary(rng.integers(0, classes, 50), softmax(rng.normal(0, 1, (50, classes))))
 
 
 def single(classes: int, people: object, by_person: dict) -> dict:

@@ -1,8 +1,4 @@
-"""The kit's own networks: one small encoder per modality, a masked attention fusion, a face detector.
-
-Each function builds one stage and reads as a table, a call per row. Sizes are chosen for a Raspberry Pi Zero 2 W:
-no stage has more than 150 k weights.
-"""
+"""The face encoder of the ``classroom`` bundle."""
 
 from __future__ import annotations
 
@@ -25,9 +21,9 @@ def _residual(x, filters: int):
 
 
 def face_encoder(*, dropout: float = 0.3) -> keras.Model:
-    """Grey face 48x48x1 in [-1, 1] -> ``embedding`` (48,) and ``probabilities`` (7,), 139 k weights.
+    """Grey face 48x48x1 in [-1, 1] -> ``embedding`` (48,) and ``probabilities`` (7,), 145 k weights.
 
-    A narrow residual network: the strided stem keeps it at 18 M multiply-accumulates.
+    A narrow residual network (He et al., 2016): the strided stem keeps it at 24 M multiply-accumulates.
     """
     image = keras.Input((48, 48, 1), name="face")
     x = layers.ReLU()(_convolution(image, 16))
