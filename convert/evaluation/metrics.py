@@ -76,7 +76,7 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | 
 def majority(labels: np.ndarray, classes: int) -> dict[str, float]:
     """What always saying the commonest class scores: the line that every figure must clear."""
     counts = np.bincount(labels, minlength=classes)
-    return {"accuracy": float(counts.max() / counts.sum()), "uar": float(1 / np.count_nonzero(counts))}
+    return {"accuracy": float(np.max(counts) / len(labels)), "uar": float(1 / np.count_nonzero(counts))}
 
 
 def by_person(labels: np.ndarray, probabilities: np.ndarray, people: np.ndarray) -> dict[str, float]:

@@ -69,7 +69,7 @@ def _teach(teacher, images: np.ndarray) -> np.ndarray:
         origin = np.array([(i % 4) * cell + border, (i // 4) * cell + border], np.float32)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2 - origin
         inside = np.where(np.all((centres > 0) & (centres < FER_SIZE_PX), axis=1), scores, 0.0)
-        best = int(inside.argmax())
+        best = int(np.argmax(inside))
         side = TEACHER_SIDE * float(np.sqrt(np.prod(boxes[best, 2:] - boxes[best, :2])))
         if inside[best] > 0.8 and 32.0 < side < 62.0 and np.abs(centres[best] - FER_SIZE_PX / 2).max() < 8.0:
             squares[i] = *centres[best], side
@@ -236,9 +236,9 @@ def recall_and_false_alarms(
         free = np.ones(len(boxes), bool)
         for k in range(len(found)):
             row = np.where(free, match[k], 0.0) if len(boxes) else np.zeros(1)
-            if row.max() >= overlap_at_least:
-                free[row.argmax()] = False
-                hits += int(asked[row.argmax()])
+            if np.max(row) >= overlap_at_least:
+                free[np.argmax(row)] = False
+                hits += int(asked[np.argmax(row)])
             else:
                 alarms += 1
         faces += int(asked.sum())

@@ -300,7 +300,7 @@ def cross_validate(
                 guesses = model.predict(windows.samples, batch_size=512, verbose=0)["probabilities"].argmax(axis=1)
                 rows = {int(person): windows.people == person for person in left_out}
                 own = {person: balanced_accuracy(windows.labels[row], guesses[row]) for person, row in rows.items()}
-                majority = balanced_accuracy(windows.labels, np.full(len(windows.labels), np.bincount(learn.labels).argmax()))
+                majority = balanced_accuracy(windows.labels, np.full(len(windows.labels), np.argmax(np.bincount(learn.labels))))
                 results.append(
                     Fold(
                         seed,

@@ -158,7 +158,7 @@ def _batches(
     def draw(row: int, rng: np.random.Generator) -> np.ndarray:
         heard = forms[row][rng.integers(len(forms[row]))]
         ends = heard.ends(parameters)
-        end = int(ends[rng.integers(len(ends), size=2).max()])  # long windows oftener, as they are in use
+        end = int(ends[np.max(rng.integers(len(ends), size=2))])  # long windows oftener, as they are in use
         first = max(int(heard.starts[end]), end + 1 - parameters.frames)
         first = max(0, end + 1 - parameters.frames, min(first + int(rng.integers(-15, 16)), end - 60))
         return mask(window_samples(disturb(heard.log_mel[first : end + 1], rng), parameters), rng)
@@ -290,7 +290,7 @@ def predictor(model: keras.Model) -> collections.abc.Callable[[np.ndarray], np.n
 
 def majority(clips: Clips, learn: collections.abc.Collection[str]) -> collections.abc.Callable[[np.ndarray], np.ndarray]:
     """Predicts the commonest quadrant of ``learn`` for everything."""
-    commonest = np.bincount(clips.of(list(learn)).labels, minlength=len(LABELS)).argmax()
+    commonest = np.argmax(np.bincount(clips.of(list(learn)).labels, minlength=len(LABELS)))
     return lambda windows: np.tile(np.eye(len(LABELS))[commonest], (len(windows), 1))
 
 

@@ -142,7 +142,7 @@ class _Follower:
         window = crop_area(frame, square(box, _SEARCH_PX / _TEMPLATE_PX), _SEARCH_PX, _SEARCH_PX)
         patches = np.lib.stride_tricks.sliding_window_view(window, (_TEMPLATE_PX, _TEMPLATE_PX))
         match = np.tensordot(self._normal(patches), self.template, axes=((2, 3), (0, 1)))
-        row, column = np.unravel_index(int(match.argmax()), match.shape)
+        row, column = np.unravel_index(int(np.argmax(match)), match.shape)
         reach = (_SEARCH_PX - _TEMPLATE_PX) // 2
         x0, y0, x1, y1 = square(box, 1.0)
         pixel = (x1 - x0) / _TEMPLATE_PX
