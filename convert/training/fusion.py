@@ -16,6 +16,7 @@ import numpy as np
 from convert.training.datasets.speech import LABELS
 from convert.training.fit import Schedule, fit
 from convert.zoo.fusion import fusion
+from edge.errors import InputError
 
 STRESS_GIVEN_LABEL = np.array([0.5, 0.0, 0.0, 1.0])
 """Chance that a companion for each label is taken from stress: rest goes with the low-arousal quadrants, stress with ``tense``;
@@ -48,12 +49,19 @@ class Pool:
 
 
 def companions(pools: collections.abc.Mapping[str, Pool], labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One row number of every modality's pool for each label: {modality: int (n,)}."""
+    """One row number of every modality's pool for each label: {modality: int (n,)}.
+
+    Raises:
+        InputError: a pool has nobody who shows a class that is wanted.
+    """
     rows: dict[str, np.ndarray] = {}
     for name, pool in pools.items():
         wanted = (rng.random(len(labels)) < STRESS_GIVEN_LABEL[labels]).astype(int) if name == "physiology" else labels
         chosen = np.empty(len(labels), int)
-        for label, candidates in pool.rows_by_label().items():
+        candidates_of = pool.rows_by_label()
+        if unshown := set(np.unique(wanted).tolist()) - set(candidates_of):
+            raise InputError(f"{name}: nobody shows class {min(unshown)}, so no companions can be drawn; bring people who show every class")
+        for label, candidates in candidates_of.items():
             here = wanted == label
             chosen[here] = rng.choice(candidates, here.sum())
         rows[name] = chosen

@@ -57,12 +57,12 @@ def _labels(path: pathlib.Path) -> dict[int, dict[int, int]]:
     return people
 
 
-def stress_predict(data: pathlib.Path, people: tuple[int, ...] = LABELLED_PEOPLE) -> list[Recording]:
+def stress_predict(data: pathlib.Path, people: tuple[int, ...] | None = None) -> list[Recording]:
     """The recordings of ``people`` (Iqbal et al., 2022, Sensors 22(21), 8135), labels aligned by Unix second.
 
     Args:
         data: folder that holds ``stress_predict/``.
-        people: numbers as in the folder names.
+        people: numbers as in the folder names; None takes all who have both a folder and labels.
 
     Raises:
         InputError: a file or a person's labels are missing, the signals start apart, or fewer than 90 % of a person's
@@ -70,6 +70,10 @@ def stress_predict(data: pathlib.Path, people: tuple[int, ...] = LABELLED_PEOPLE
     """
     folder = require(data / "stress_predict", "the Stress-Predict set")
     labelled = _labels(folder / "labels_hr_resp_1hz.csv.gz")
+    if people is None:
+        people = tuple(sorted(person for person in labelled if (folder / "Raw_data" / f"S{person:02d}").is_dir()))
+        if not people:
+            raise InputError(f"{folder}: nobody has both a folder in Raw_data and labels; fetch the set again")
     missing = [person for person in people if person not in labelled]
     if missing:
         raise InputError(f"{folder}: no labels for {', '.join(f'S{person:02d}' for person in missing)}; leave them out")

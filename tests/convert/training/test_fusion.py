@@ -7,6 +7,7 @@ keras = pytest.importorskip("keras", reason="needs the convert extra")
 from convert.training.fit import Schedule  # noqa: E402
 from convert.training.fusion import LABELS, Pool, companions, sequences, train  # noqa: E402
 from convert.zoo.fusion import fusion  # noqa: E402
+from edge.errors import InputError  # noqa: E402
 
 pytestmark = pytest.mark.convert
 
@@ -44,6 +45,14 @@ def test_companions_share_the_label_and_stress_goes_with_tense_only_and_sometime
     assert stress[labels == LABELS.index("tense")].all()
     assert not stress[(labels == LABELS.index("calm")) | (labels == LABELS.index("low"))].any()
     assert 0.3 < stress[labels == LABELS.index("positive")].mean() < 0.7
+
+
+def test_a_class_that_nobody_shows_is_one_line():
+    rng = np.random.default_rng(1)
+    some = pools(rng)
+    some["speech"] = Pool(some["speech"].vectors, np.zeros(400, int), some["speech"].people)
+    with pytest.raises(InputError, match="speech: nobody shows class 1"):
+        companions(some, np.arange(4), rng)
 
 
 def test_sequences_never_have_a_step_with_nobody_and_presence_says_nothing_of_the_label():

@@ -183,3 +183,13 @@ def test_a_missing_or_damaged_signal_is_named(tmp_path: pathlib.Path):
     bvp.unlink()
     with pytest.raises(InputError, match=r"BVP\.csv\.gz: a signal of Stress-Predict is missing"):
         stress_predict(tmp_path, (2,))
+
+
+def test_everybody_with_a_folder_and_labels_is_read_whatever_the_number(data: pathlib.Path, tmp_path: pathlib.Path):
+    here, there = data / "stress_predict", tmp_path / "stress_predict"
+    (there / "Raw_data").mkdir(parents=True)
+    (there / "labels_hr_resp_1hz.csv.gz").symlink_to(here / "labels_hr_resp_1hz.csv.gz")
+    with pytest.raises(InputError, match="nobody has both"):
+        stress_predict(tmp_path)
+    (there / "Raw_data" / "S12").symlink_to(here / "Raw_data" / "S12")
+    assert [one.person for one in stress_predict(tmp_path)] == [12]
