@@ -6,8 +6,8 @@ Layout of ``NAME.affectkit``::
     a zip: bundle.json            the manifest, with size and SHA-256 of every other part
            card.md                the model card
            quality.json           optional: what was measured, and whom the stages learnt from
-           stages/<stage>.tflite  one int8 model per stage
-           golden/<stage>.npz     input_<name>, output_<name>: int8 (samples, ...), what the stage must answer bit by bit
+           stages/<stage>.tflite  one model per stage, int8 wherever that is good enough
+           golden/<stage>.npz     input_<name>, output_<name>: (samples, ...) as stored, what the stage must answer bit by bit
 
 The zip is readable by ordinary tools too, which skip the first line.
 """
@@ -37,6 +37,8 @@ SUFFIX = ".affectkit"
 MANIFEST = "bundle.json"
 CARD = "card.md"
 QUALITY = "quality.json"
+GOLDEN_TYPES = ("int8", "int16", "float32")
+"""Of golden vectors: what the inputs and outputs of a stage may be stored as."""
 LIMITS = Limits(parts=64, total_bytes=256 << 20)
 _GOLDEN_LIMITS = Limits(parts=64, total_bytes=64 << 20)
 _MAGIC = b"AFFECTKIT-BUNDLE "
@@ -79,6 +81,7 @@ class Manifest:
     created: str
     """ISO date, given by whoever writes the bundle: no clock is read."""
     labels: tuple[str, ...]
+    """Of the decisions, or of the only stage; empty where a stage has no classes."""
     stages: collections.abc.Mapping[str, StageSpec]
     preprocess: collections.abc.Mapping[str, collections.abc.Mapping[str, typing.Any]]
     """Parameters of each front, as ``dataclasses.asdict`` gives them."""
@@ -124,7 +127,7 @@ class Bundle:
         return self.part(self._stage(name).file)
 
     def golden(self, stage: str) -> dict[str, np.ndarray]:
-        """``input_<name>`` and ``output_<name>`` -> int8 (samples, ...), as the stage takes and must give them."""
+        """``input_<name>`` and ``output_<name>`` -> (samples, ...), int8 for an int8 stage, as it takes and must give them."""
         spec = self._stage(stage)
         return _unpack_golden(self.part(f"golden/{stage}.npz"), spec, str(self.path))
 
@@ -211,7 +214,7 @@ def write_bundle(
 
 
 def pack_golden(arrays: collections.abc.Mapping[str, np.ndarray]) -> bytes:
-    """Content of ``golden/<stage>.npz`` from ``input_<name>`` and ``output_<name>`` -> int8 (samples, ...)."""
+    """Content of ``golden/<stage>.npz`` from ``input_<name>`` and ``output_<name>`` -> (samples, ...) of a type in ``GOLDEN_TYPES``."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -280,8 +283,9 @@ def _unpack_golden(content: bytes, stage: StageSpec, where: str) -> dict[str, np
     if set(arrays) != wanted:
         raise BundleError(f"{at}: has {', '.join(sorted(arrays))}, the manifest wants {', '.join(sorted(wanted))}; write the bundle again")
     samples = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
-    if any(array.dtype != np.int8 for array in arrays.values()) or len(samples) != 1 or samples == {0}:
-        raise BundleError(f"{at}: every array must be int8 with the same number of samples first; write the bundle again")
+    if any(array.dtype.name not in GOLDEN_TYPES for array in arrays.values()) or len(samples) != 1 or samples == {0}:
+        wanted_types = ", ".join(GOLDEN_TYPES)
+        raise BundleError(f"{at}: every array must be of {wanted_types} with the same number of samples first; write the bundle again")
     return arrays
 
 
@@ -299,7 +303,7 @@ def _manifest(fields: Fields) -> Manifest:
         name=_named(fields, "name"),
         version=_named(fields, "version"),
         created=fields.text("created"),
-        labels=fields.texts("labels", least=2),
+        labels=fields.texts("labels"),
         cadence_ms=fields.whole("cadence_ms", least=1, most=3_600_000),
         budget_ms=fields.whole("budget_ms", least=1, most=3_600_000),
         stages={name: _stage(name, stages.inner(name)) for name in stages.names()},
@@ -323,6 +327,8 @@ def _manifest(fields: Fields) -> Manifest:
             raise fields.error(f"max_age_ms names {name!r:.60}, which is none of {', '.join(MODALITIES)}")
     if not manifest.stages:
         raise fields.error("stages is empty")
+    if "fusion" in manifest.stages and len(manifest.labels) < 2:
+        raise fields.error(f"labels has {len(manifest.labels)} entries, and a bundle that decides needs 2 or more")
     return manifest
 
 

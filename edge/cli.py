@@ -29,7 +29,7 @@ if typing.TYPE_CHECKING:
     from edge.config import Settings
 
 GROUP = "affectkit.commands"
-CHECKOUT_COMMANDS = {"run": "edge.cli:add_commands", "inspect": "edge.inspect:add_commands"}
+CHECKOUT_COMMANDS = {"run": "edge.cli:add_commands", "inspect": "edge.inspect:add_commands", "verify": "edge.inspect:add_verify"}
 """Known without installation, for ``python -m edge`` in a checkout."""
 _BEGAN_S = time.perf_counter()
 

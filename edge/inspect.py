@@ -1,4 +1,7 @@
-"""``affectkit inspect BUNDLE``: what a bundle says of itself, after every check that a run makes."""
+"""``affectkit inspect BUNDLE``: what a bundle says of itself, after every check that a run makes.
+
+``affectkit verify BUNDLE``: whether it computes here what it computed where it was made.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,33 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--card", action="store_true", help="show the model card")
     parser.add_argument("--verify", action="store_true", help="run the golden vectors; status 1 if any stage differs here")
     parser.set_defaults(run=_inspect)
+
+
+def add_verify(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``verify`` to the command line."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="run a bundle's golden vectors on this machine",
+        description="Run a bundle's golden vectors in this machine's interpreter: bit by bit the same, or how far off. "
+        "Status 1 if any stage is further off than --within.",
+    )
+    parser.add_argument("bundle", type=pathlib.Path, metavar="BUNDLE", nargs="?", help="NAME.affectkit (default: the embedded bundle)")
+    parser.add_argument(
+        "--within", type=float, default=0.0, metavar="STEPS", help="largest difference that passes (default: 0, bit by bit)"
+    )
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.set_defaults(run=_verify)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    bundle = load_bundle(args.bundle or embedded.BUNDLE)
+    verified = verify(bundle)
+    if args.json:
+        print(json.dumps({"bundle": str(bundle.path), "sha256": bundle.sha256, **verified}, indent=1))
+    else:
+        print(f"{bundle.manifest.name} {bundle.manifest.version}, {bundle.path}")
+        print("\n".join(_verdict(verified)[1:]))
+    return 0 if all(stage["largest_difference"] <= args.within for stage in verified["stages"].values()) else 1
 
 
 def _inspect(args: argparse.Namespace) -> int:

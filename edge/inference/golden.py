@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 
 import numpy as np
 
@@ -27,8 +28,17 @@ def golden(model: Model, samples: collections.abc.Mapping[str, np.ndarray]) -> d
     return {**{_INPUT + name: values for name, values in stored.items()}, **{_OUTPUT + name: values for name, values in outputs.items()}}
 
 
-def check_golden(model: Model, stored: collections.abc.Mapping[str, np.ndarray]) -> float:
-    """Largest difference of any output from the golden one: in steps (LSB) for integer outputs, absolute for float ones; 0 is exact.
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far a stage is from its golden vectors: in steps (LSB) for integer outputs, absolute for float ones; 0 is bit by bit the same."""
+
+    largest: float
+    mean: float
+    """Over all elements of the output where it is largest."""
+
+
+def compare_golden(model: Model, stored: collections.abc.Mapping[str, np.ndarray]) -> Difference:
+    """Run ``model`` on golden inputs and compare what comes out, the worst output counting.
 
     Raises:
         InferenceError: the vectors are not of this stage, or it fails on them.
@@ -36,13 +46,21 @@ def check_golden(model: Model, stored: collections.abc.Mapping[str, np.ndarray])
     inputs = {name.removeprefix(_INPUT): values for name, values in stored.items() if name.startswith(_INPUT)}
     expected = {name.removeprefix(_OUTPUT): values for name, values in stored.items() if name.startswith(_OUTPUT)}
     outputs = _run(model, inputs)
-    worst = 0.0
+    largest = mean = 0.0
     for name, values in outputs.items():
         if name not in expected or expected[name].shape != values.shape or expected[name].dtype != values.dtype:
             raise InferenceError(f"golden vectors do not fit stage {model.name!r}: output {name!r} is {values.dtype} {values.shape}")
         if values.size:
-            worst = max(worst, float(np.abs(values.astype(np.float64) - expected[name]).max()))
-    return worst
+            difference = np.abs(values.astype(np.float64) - expected[name])
+            # NaN is as far off as can be, and no comparison tells it.
+            difference = np.where(np.isnan(difference), np.inf, difference)
+            largest, mean = max(largest, float(np.max(difference))), max(mean, float(np.mean(difference)))
+    return Difference(largest, mean)
+
+
+def check_golden(model: Model, stored: collections.abc.Mapping[str, np.ndarray]) -> float:
+    """``compare_golden``'s largest difference; 0 is exact."""
+    return compare_golden(model, stored).largest
 
 
 def _run(model: Model, inputs: collections.abc.Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from edge.bundle import Manifest, StageSpec, pack_golden, write_bundle
+from edge.bundle import Manifest, StageSpec, load_bundle, pack_golden, write_bundle
 from edge.errors import BundleError, InferenceError
-from edge.inspect import add_commands
+from edge.inspect import add_commands, add_verify
 
 
 def inspect(*arguments: object) -> int:
@@ -90,3 +90,34 @@ def test_the_embedded_bundle_answers_bit_by_bit(embedded_bundle: pathlib.Path, c
     assert inspect(embedded_bundle, "--verify", "--json") == 0
     verified = json.loads(capsys.readouterr().out)["verified"]
     assert verified["runtime"] and all(stage["exact"] and stage["samples"] > 0 for stage in verified["stages"].values())
+
+
+def verify(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_verify(parser.add_subparsers())
+    args = parser.parse_args(["verify", *map(str, arguments)])
+    return args.run(args)
+
+
+def test_the_embedded_bundle_computes_here_what_it_computed_where_it_was_made(capsys):
+    assert verify() == 0
+    said = capsys.readouterr().out
+    assert said.count("bit by bit the same") == 5
+    assert said.startswith("classroom ")
+
+
+def test_a_stage_that_answers_otherwise_is_told_with_how_far_off_it_is(embedded_bundle, tmp_path, capsys):
+    bundle = load_bundle(embedded_bundle)
+    vectors = bundle.golden("face")
+    vectors["output_embedding"] = np.clip(vectors["output_embedding"].astype(int) - 3, -128, 127).astype(np.int8)
+    parts = {name: bundle.part(name) for name in bundle.manifest.parts}
+    path = tmp_path / "off.affectkit"
+    write_bundle(path, bundle.manifest, {**parts, "golden/face.npz": pack_golden(vectors)})
+    assert verify(path) == 1
+    assert "face: 8 samples, up to 3 steps off" in capsys.readouterr().out
+    assert verify(path, "--within", 3) == 0
+    capsys.readouterr()
+    assert verify(path, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["stages"]["face"] == {"samples": 8, "largest_difference": 3.0, "exact": False}
+    assert told["sha256"] == load_bundle(path).sha256
