@@ -40,6 +40,7 @@ def check_samples(
     shapes: collections.abc.Mapping[str, tuple[int | None, ...]],
     *,
     minimum: int = MINIMUM_SAMPLES,
+    varied: bool = True,
 ) -> dict[str, np.ndarray]:
     """The samples as float32, in the order of ``shapes``.
 
@@ -47,6 +48,7 @@ def check_samples(
         samples: input name -> (samples, *shape); a single array may have any name if the model has a single input.
         shapes: input name -> shape without the batch axis; None fits any size.
         minimum: how many samples are needed.
+        varied: refuse samples that are all the same, from which no range can be learnt.
 
     Raises:
         InputError: names, shapes, numbers of samples or values do not fit: missing, too few, NaN or infinite, or all the same.
@@ -77,6 +79,8 @@ def check_samples(
             row = int(np.argwhere(~finite)[0][0])
             raise InputError(f"calibration array {name!r} has NaN or infinity, first in sample {row}: leave such samples out")
         checked[name] = values
+    if not varied:
+        return checked
     if all((values == values[:1]).all() for values in checked.values()):
         raise InputError(f"all {min(counts.values())} calibration samples are the same: give varied ones, or the ranges mean nothing")
     for name, values in checked.items():

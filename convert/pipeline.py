@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import typing
 
 import numpy as np
 
-from convert import verify
-from convert.quantize import Samples, quantize
+from convert import flatbuffer, macs, verify
+from convert.quantize import Quantized, quantize
 from convert.recipe import DEFAULT_RECIPE, LstmForm, Recipe, find_recipe
+from convert.report import Report
+from convert.source import Samples, Source
 from convert.worker import Progress, Worker
 from edge.errors import ConversionError
-from edge.inference.model import Model
+from edge.inference.model import Model, Tensor
 
 if typing.TYPE_CHECKING:
     import keras
 
 LOWERING_TOLERANCE = 1e-3
-"""How far the float flatbuffer may be from Keras, relative to the largest output; measured: 1e-6."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What was measured of one conversion."""
-
-    name: str
-    recipe: str
-    lstm_form: LstmForm
-    bytes: int
-    float_bytes: int
-    weights: int
-    macs: int
-    operators: dict[str, int]
-    lowering_error: float
-    """Largest difference between the float flatbuffer and Keras, relative to the largest output."""
-    verification: verify.Verification | None
-    """Float against converted; None if no samples were given."""
-
-    def as_dict(self) -> dict[str, typing.Any]:
-        """Plain numbers and strings, for JSON."""
-        return dataclasses.asdict(self)
-
-    def __str__(self) -> str:
-        size = f"{self.bytes / 1e3:.0f} kB of {self.float_bytes / 1e3:.0f} kB"
-        return f"{self.verification or self.name}; {self.recipe}, {size}, {self.weights / 1e3:.0f} k weights, {self.macs / 1e6:.1f} M MACs"
+"""How far the float flatbuffer may be from what trained the model, relative to the largest output; measured: 1e-6."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +29,32 @@ class Converted:
     """One stage, ready for a bundle."""
 
     name: str
-    content: bytes
-    """The ``.tflite``."""
-    float_content: bytes
-    """The same graph in float32."""
-    inputs: dict[str, str]
-    """Public name -> tensor name."""
-    outputs: dict[str, str]
+    made: Quantized
     weights: int
     """Numbers that training set, normalization included."""
     macs: int
     """Multiply-accumulates of one inference."""
     report: Report
+
+    @property
+    def content(self) -> bytes:
+        """The ``.tflite``."""
+        return self.made.content
+
+    @property
+    def float_content(self) -> bytes:
+        """The same graph in float32."""
+        return self.made.float_content
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Public name -> tensor name."""
+        return self.made.inputs
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Public name -> tensor name."""
+        return self.made.outputs
 
     def model(self, *, threads: int = 1) -> Model:
         """The converted model, in the interpreter that works here."""
@@ -74,87 +65,115 @@ class Converted:
         return Model(self.float_content, name=f"{self.name} in float", inputs=self.inputs, outputs=self.outputs, threads=threads)
 
 
+def as_source(model: keras.Model | Source) -> Source:
+    """A Keras model as a source; a source as it is."""
+    from convert.readers.keras import as_source as from_keras
+
+    return from_keras(model)
+
+
 def convert_model(
-    model: keras.Model,
+    model: keras.Model | Source,
     calibration: Samples | None,
     *,
     name: str | None = None,
     recipe: str | Recipe = DEFAULT_RECIPE,
     lstm_form: LstmForm | None = None,
     verification: Samples | None = None,
+    labels: np.ndarray | None = None,
+    classes: collections.abc.Sequence[str] = (),
     min_agreement: float | None = None,
     worker: Worker | None = None,
     progress: Progress | None = None,
 ) -> Converted:
-    """Convert a Keras model and check what came out.
+    """Convert a model and check what came out.
 
     Args:
-        model: with fixed shapes but for the batch; a dict of outputs keeps its keys as public names.
+        model: what a reader gave, or a Keras model with fixed shapes but for the batch; a dict of outputs keeps its keys as
+            public names.
         calibration: input name -> (samples, *shape), at least ``recipe.minimum_samples``; from training data, as the device
             will see them.
-        name: of the stage; ``model.name`` if None.
-        recipe: "static_wi8_ai8", "dynamic_wi8_afp32", "float32", or a Recipe.
+        name: of the stage; the model's if None.
+        recipe: a name in ``recipe.RECIPES``, or a Recipe.
         lstm_form: "fused" or "unrolled", instead of the recipe's own.
         verification: held-back samples to compare on; those of the calibration if None.
+        labels: int (samples of ``verification``,), the true classes, where they are known.
+        classes: their names.
         min_agreement: gate on top-1 agreement with float, 0 to 1.
         worker: a running one, to convert several models without starting the converter each time.
         progress: called with a few words at every stage.
 
     Raises:
         InputError: the samples or the recipe cannot be used.
-        ConversionError: the conversion failed, or computes something else than Keras, or missed the gate.
+        ConversionError: the conversion failed, or computes something else than the original, or missed the gate.
     """
-    recipe, name = find_recipe(recipe), name or model.name
+    source = as_source(model)
+    recipe, name = find_recipe(recipe), name or source.name
     if lstm_form is not None:
         recipe = dataclasses.replace(recipe, lstm_form=lstm_form)
-    made = quantize(model, calibration, name=name, recipe=recipe, worker=worker, progress=progress)
+    if recipe.lstm_form not in source.forms:
+        recipe = dataclasses.replace(recipe, lstm_form=source.forms[0])
+    made = quantize(source, calibration, name=name, recipe=recipe, worker=worker, progress=progress)
     if progress is not None:
         progress("comparing")
     reference = Model(made.float_content, name=f"{name} in float", inputs=made.inputs, outputs=made.outputs)
     converted = Model(made.content, name=name, inputs=made.inputs, outputs=made.outputs)
-    lowering_error = _lowering_error(model, reference, name)
-    samples = verification if verification is not None else calibration
-    if samples is not None and list(samples) != list(made.inputs) and len(samples) == len(made.inputs) == 1:
-        samples = dict(zip(made.inputs, samples.values(), strict=True))
-    checked = verify.compare(reference, converted, samples) if samples is not None else None
-
-    from convert import flatbuffer, macs
-
-    weights, count = int(model.count_params()), macs.count_macs(made.float_content)
+    samples = _by_name(verification if verification is not None else calibration, made.inputs)
+    lowering_error = _lowering_error(source, reference, name, samples)
+    checked = verify.compare(reference, converted, samples, labels=labels, classes=classes) if samples is not None else None
+    details = converted.details()
     report = Report(
         name=name,
+        source={"notes": list(source.notes)},
         recipe=recipe.name,
-        lstm_form=recipe.lstm_form,
+        lstm_form=recipe.lstm_form if len(source.forms) > 1 else None,
+        inputs={key: _described(tensor) for key, tensor in details.inputs.items()},
+        outputs={key: _described(tensor) for key, tensor in details.outputs.items()},
         bytes=len(made.content),
         float_bytes=len(made.float_content),
-        weights=weights,
-        macs=count,
+        weights=source.weights,
+        macs=macs.count_macs(made.float_content),
         operators=flatbuffer.histogram(made.content),
         lowering_error=lowering_error,
         verification=checked,
     )
     if checked is not None and min_agreement is not None:
         checked.check(min_agreement)
-    return Converted(name, made.content, made.float_content, made.inputs, made.outputs, weights, count, report)
+    return Converted(name, made, report.weights, report.macs, report)
 
 
-def _lowering_error(model: keras.Model, reference: Model, name: str, samples: int = 8) -> float:
-    """Largest difference between Keras and the float flatbuffer on noise, relative to the largest output.
+def _by_name(samples: Samples | None, inputs: collections.abc.Mapping[str, str]) -> Samples | None:
+    """A single array fits a single input, whatever it is called."""
+    if samples is None or len(samples) != 1 or len(inputs) != 1:
+        return samples
+    return dict(zip(inputs, samples.values(), strict=True))
+
+
+def _described(tensor: Tensor) -> dict[str, typing.Any]:
+    return {"shape": list(tensor.shape), "dtype": tensor.dtype, "scale": tensor.scale, "zero_point": tensor.zero_point}
+
+
+def _lowering_error(source: Source, reference: Model, name: str, samples: Samples | None, count: int = 8) -> float:
+    """Largest difference between the original and the float flatbuffer, relative to the largest output.
+
+    On the given samples where there are any, for a network may make nothing of noise.
 
     Raises:
         ConversionError: they compute different things, so that no quantization could be trusted.
     """
-    from convert import lowering
-
     random = np.random.default_rng(0)
-    names = lowering.input_names(model)
-    inputs = {key: random.uniform(-1, 1, (samples, *x.shape[1:])).astype(np.float32) for key, x in zip(names, model.inputs, strict=True)}
-    expected = lowering.predict(model, inputs)
+    if samples is not None:
+        inputs = {key: np.asarray(samples[key][:count], np.float32) for key in source.inputs}
+    else:
+        inputs = {key: random.uniform(-1, 1, (count, *shape)).astype(np.float32) for key, shape in source.inputs.items()}
+    expected = source.predict(inputs)
     got = verify.outputs_of(reference, inputs)
     worst = 0.0
     for key, values in expected.items():
         error = float(np.abs(got[key] - values).max() / max(1.0, float(np.abs(values).max())))
         if not error <= LOWERING_TOLERANCE:
-            raise ConversionError(f"{name!r}: output {key!r} of the float flatbuffer is {error:.2g} off Keras: a layer is exported wrongly")
+            raise ConversionError(
+                f"{name!r}: output {key!r} of the float flatbuffer is {error:.2g} off the original: a layer is exported wrongly"
+            )
         worst = max(worst, error)
     return worst

@@ -8,6 +8,7 @@ import typing
 
 import numpy as np
 
+from convert.evaluation import metrics
 from edge.errors import ConversionError, InputError
 from edge.inference.fusion import softmax
 from edge.inference.model import Model
@@ -30,6 +31,32 @@ class OutputError:
 
 
 @dataclasses.dataclass(frozen=True)
+class Task:
+    """How often float and converted model are right, where the labels of the samples are known."""
+
+    output: str
+    classes: tuple[str, ...]
+    majority: float
+    """Accuracy of always saying the commonest class."""
+    float_accuracy: float
+    accuracy: float
+    float_uar: float
+    """Unweighted average recall (balanced accuracy)."""
+    uar: float
+    float_ece: float
+    """Expected calibration error of the probabilities, 15 bins."""
+    ece: float
+    float_confusion: list[list[int]]
+    """Row: true class; column: answer."""
+    confusion: list[list[int]]
+
+    @property
+    def drop(self) -> float:
+        """Accuracy lost by converting, 0 to 1; negative where it was gained."""
+        return self.float_accuracy - self.accuracy
+
+
+@dataclasses.dataclass(frozen=True)
 class Verification:
     """What ``compare`` measured, output by output."""
 
@@ -37,6 +64,7 @@ class Verification:
     runtime: str
     samples: int
     outputs: dict[str, OutputError]
+    task: Task | None = None
 
     @property
     def agreement(self) -> float | None:
@@ -71,20 +99,32 @@ def outputs_of(model: Model, samples: collections.abc.Mapping[str, np.ndarray]) 
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def kind_of(name: str, values: np.ndarray) -> Kind:
-    """How to compare an output: by what its numbers are, and for logits by its name, for nothing else tells them from values."""
+CLASSES_AT_MOST = 100
+"""A network with one unnamed vector of at most this many numbers at its end is taken for a classifier."""
+
+
+def kind_of(name: str, values: np.ndarray, *, alone: bool = False) -> Kind:
+    """How to compare an output: by what its numbers are, and for logits by its name or, where it is the only output, its width.
+
+    Args:
+        name: of the output.
+        values: (samples, *shape).
+        alone: whether the model has no other output.
+    """
     flat = values.reshape(len(values), -1)
     if values.ndim == 2 and flat.shape[1] > 1:
         if "logits" in name:
             return "logits"
         if flat.min() >= 0 and np.abs(flat.sum(axis=1) - 1).max() < 1e-3:
             return "probabilities"
+        if alone and flat.shape[1] <= CLASSES_AT_MOST:
+            return "logits"
     return "values"
 
 
-def output_error(name: str, reference: np.ndarray, converted: np.ndarray) -> OutputError:
+def output_error(name: str, reference: np.ndarray, converted: np.ndarray, *, alone: bool = False) -> OutputError:
     """Compare one output over all samples; both arrays (samples, *shape)."""
-    kind = kind_of(name, reference)
+    kind = kind_of(name, reference, alone=alone)
     if kind == "values":
         span = float(np.ptp(reference)) or 1.0
         difference = np.abs(reference - converted) / span
@@ -96,20 +136,74 @@ def output_error(name: str, reference: np.ndarray, converted: np.ndarray) -> Out
     return OutputError(kind, agreement, float(difference.max()), float(difference.mean()))
 
 
-def compare(reference: Model, converted: Model, samples: collections.abc.Mapping[str, np.ndarray]) -> Verification:
+def compare(
+    reference: Model,
+    converted: Model,
+    samples: collections.abc.Mapping[str, np.ndarray],
+    *,
+    labels: np.ndarray | None = None,
+    classes: collections.abc.Sequence[str] = (),
+) -> Verification:
     """Run both models on the same samples.
 
     Args:
         reference: the float model.
         converted: the one in doubt, with the same inputs and outputs.
         samples: input name -> real numbers (samples, *shape); held back from calibration if the numbers are to mean anything.
+        labels: int (samples,), the true classes, if known.
+        classes: their names.
 
     Raises:
-        InputError: there are no samples.
+        InputError: there are no samples, or labels that no output can tell.
     """
     count = min((len(values) for values in samples.values()), default=0)
     if count == 0:
         raise InputError(f"no samples to verify {converted.name!r} on: give at least one, better some hundreds")
     expected, got = outputs_of(reference, samples), outputs_of(converted, samples)
-    outputs = {name: output_error(name, expected[name], got[name]) for name in expected}
-    return Verification(converted.name, converted.runtime, count, outputs)
+    return compare_answers(expected, got, name=converted.name, runtime=converted.runtime, labels=labels, classes=classes)
+
+
+def compare_answers(
+    expected: dict[str, np.ndarray],
+    got: dict[str, np.ndarray],
+    *,
+    name: str,
+    runtime: str,
+    labels: np.ndarray | None = None,
+    classes: collections.abc.Sequence[str] = (),
+) -> Verification:
+    """Compare answers at hand: outputs by name, (samples, *shape) each; see ``compare``."""
+    count = min(len(values) for values in expected.values())
+    alone = len(expected) == 1
+    outputs = {key: output_error(key, expected[key], got[key], alone=alone) for key in expected}
+    task = None
+    if labels is not None:
+        task = _task(outputs, expected, got, np.asarray(labels), tuple(classes))
+    return Verification(name, runtime, count, outputs, task)
+
+
+def _task(
+    outputs: dict[str, OutputError], expected: dict[str, np.ndarray], got: dict[str, np.ndarray], labels: np.ndarray, names: tuple[str, ...]
+) -> Task:
+    # Probabilities rather than logits where a model has both, for their calibration is what the device shows.
+    order = sorted((o for o in outputs if outputs[o].kind != "values"), key=lambda o: outputs[o].kind != "probabilities")
+    telling = next((o for o in order if expected[o].shape[1] > int(labels.max())), None)
+    if telling is None or labels.min() < 0:
+        raise InputError(f"labels run from {int(labels.min())} to {int(labels.max())}, and no output has as many classes: leave labels out")
+    logits = outputs[telling].kind == "logits"
+    before, after = (softmax(x) if logits else x for x in (expected[telling], got[telling]))
+    width = before.shape[1]
+    tables = [metrics.confusion(labels, x.argmax(axis=1), width) for x in (before, after)]
+    return Task(
+        output=telling,
+        classes=names if len(names) == width else tuple(str(i) for i in range(width)),
+        majority=metrics.majority(labels, width)["accuracy"],
+        float_accuracy=float(np.mean(before.argmax(axis=1) == labels)),
+        accuracy=float(np.mean(after.argmax(axis=1) == labels)),
+        float_uar=metrics.uar(tables[0]),
+        uar=metrics.uar(tables[1]),
+        float_ece=metrics.expected_calibration_error(labels, before),
+        ece=metrics.expected_calibration_error(labels, after),
+        float_confusion=tables[0].tolist(),
+        confusion=tables[1].tolist(),
+    )

@@ -60,6 +60,9 @@ class Worker:
     def convert(self, folder: pathlib.Path, recipe: Recipe, *, name: str, progress: Progress | None = None) -> dict[str, bytes]:
         """Convert ``folder``/saved_model, with ``folder``/calibration.npz (arrays by signature name) if the recipe wants it.
 
+        Where ``folder``/source.tflite lies instead, a float flatbuffer, it is quantized as it is; calibration.npz is then by tensor
+        name, and a recipe with float activations is not for here (``flatbuffer.quantize_weights`` needs no converter).
+
         Returns:
             Flatbuffers: "float", and "converted" as the recipe says (the same for a float32 recipe).
 
@@ -107,8 +110,14 @@ def _ending(status: int) -> str:
 
 def _convert(folder: pathlib.Path, weights: str, activations: str, say: collections.abc.Callable[[dict[str, typing.Any]], None]) -> None:
     say({"stage": "loading TensorFlow"})
-    import numpy as np
     import tensorflow as tf
+
+    source, converted = folder / "source.tflite", folder / "converted.tflite"
+    if source.exists():
+        say({"stage": "calibrating and quantizing"})
+        (folder / "float.tflite").write_bytes(source.read_bytes())
+        converted.write_bytes(_quantize_flatbuffer(tf, source.read_bytes(), folder, activations))
+        return
 
     def converter():
         made = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"), signature_keys=["serving_default"])
@@ -119,24 +128,79 @@ def _convert(folder: pathlib.Path, weights: str, activations: str, say: collecti
     plain = converter().convert()
     (folder / "float.tflite").write_bytes(plain)
     if weights == "float32":
-        (folder / "converted.tflite").write_bytes(plain)
+        converted.write_bytes(plain)
         return
 
     quantizing = converter()
     quantizing.optimizations = [tf.lite.Optimize.DEFAULT]
-    if activations == "int8":
-        with np.load(folder / "calibration.npz") as stored:
-            samples = {key: stored[key] for key in stored.files}
+    if activations != "float32":
+        only8, only16 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        samples = _samples(folder)
 
         def representative():
             for i in range(len(next(iter(samples.values())))):
                 yield {key: values[i : i + 1] for key, values in samples.items()}
 
         quantizing.representative_dataset = representative
-        quantizing.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        quantizing.inference_input_type = quantizing.inference_output_type = tf.int8
-    say({"stage": "calibrating and quantizing" if activations == "int8" else "quantizing weights"})
-    (folder / "converted.tflite").write_bytes(quantizing.convert())
+        quantizing.target_spec.supported_ops = [only8 if activations == "int8" else only16]
+        quantizing.inference_input_type = quantizing.inference_output_type = getattr(tf, activations)
+    if activations != "int8":
+        say({"stage": "quantizing weights" if activations == "float32" else "calibrating and quantizing"})
+        converted.write_bytes(quantizing.convert())
+        return
+    say({"stage": "calibrating and quantizing"})
+    quantizing._experimental_calibrate_only = True
+    converted.write_bytes(_quantize_calibrated(tf, quantizing.convert(), _by_tensor(tf, plain, samples)))
+
+
+def _samples(folder: pathlib.Path) -> dict[str, typing.Any]:
+    import numpy as np
+
+    with np.load(folder / "calibration.npz") as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def _by_tensor(tf: typing.Any, content: bytes, samples: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Samples by the name of the tensor instead of the signature's; the converter names its tensors alike each time."""
+    model = tf.lite.Interpreter(model_content=content)
+    names = {name: model._get_full_signature_list()["serving_default"]["inputs"][name] for name in samples}
+    details = {entry["index"]: entry["name"] for entry in model.get_input_details()}
+    return {details[index]: samples[name] for name, index in names.items()}
+
+
+def _quantize_flatbuffer(tf: typing.Any, content: bytes, folder: pathlib.Path, activations: str) -> bytes:
+    """The calibrator and quantizer behind TFLiteConverter, on a float flatbuffer of any origin."""
+    from tensorflow.lite.python.optimize import calibrator
+
+    samples, kind = _samples(folder), getattr(tf, activations)
+    inputs = tf.lite.Interpreter(model_content=content).get_input_details()
+
+    def representative():
+        for i in range(len(next(iter(samples.values())))):
+            yield [samples[entry["name"]][i : i + 1] for entry in inputs]
+
+    made = calibrator.Calibrator(content)
+    if activations == "int16":
+        return made.calibrate_and_quantize(representative, kind, kind, False, tf.int16, tf.int64)
+    return _quantize_calibrated(tf, made.calibrate(representative), samples)
+
+
+def _quantize_calibrated(tf: typing.Any, calibrated: bytes, samples: dict[str, typing.Any]) -> bytes:
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    from convert.ranges import narrow, output_error
+
+    def quantized(content: bytes) -> bytes:
+        # Per tensor for dense layers: tflite-runtime 2.14 refuses what comes of the other.
+        return mlir_quantize(content, input_data_type=tf.int8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True)
+
+    whole = quantized(calibrated)
+    narrowed = narrow(calibrated, samples)
+    if narrowed == calibrated:
+        return whole
+    # Least error at every tensor is mostly, not always, least error at the end.
+    made = [whole, quantized(narrowed)]
+    return min(made, key=lambda content: output_error(calibrated, content, samples))
 
 
 def explain(error: Exception) -> str:

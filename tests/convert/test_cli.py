@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from convert.cli import add_commands, write_whole
+from edge.bundle import load_bundle
 from edge.errors import ConversionError, InputError
+from edge.inspect import verify
 
 RANDOM = np.random.default_rng(0)
 
@@ -37,33 +39,58 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.convert
-def test_a_model_becomes_a_tflite_and_a_report_with_progress_on_standard_error(folder, tmp_path, capfd):
-    out, report = tmp_path / "small.tflite", tmp_path / "report.json"
-    assert convert(folder / "small.keras", "--calibration", folder / "data.npz", "-o", out, "--report", report) == 0
+def test_a_model_becomes_a_bundle_and_a_report_with_progress_on_standard_error(folder, tmp_path, capfd):
+    out = tmp_path / "small.affectkit"
+    assert convert(folder / "small.keras", "--calibration", folder / "data.npz", "-o", out) == 0
     said = capfd.readouterr()
     assert said.out == f"{out}\n"
     assert "calibrating and quantizing" in said.err
-    assert out.read_bytes()[4:8] == b"TFL3"
-    measured = json.loads(report.read_text())
-    assert measured["inputs"] == {"x": "x"}
+    assert [line for line in said.err.splitlines() if line.startswith(("I0000", "WARNING", "INFO"))] == []
+    measured = json.loads((tmp_path / "small.report" / "report.json").read_text())
     assert measured["verification"]["samples"] == 30
     assert measured["verification"]["outputs"]["probabilities"]["agreement"] > 0.9
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "small.tflite"]
+    assert measured["source"]["file"] == "small.keras"
+    assert next(check["status"] for check in measured["runtimes"]) == "runs"
+    assert measured["layers"][-1]["sqnr_db"] > 20
+    page = (tmp_path / "small.report" / "report.html").read_text()
+    assert "small" in page
+    assert "<svg" in page
+    bundle = load_bundle(out)
+    assert verify(bundle)["stages"]["small"]["exact"]
+    assert bundle.quality["conversion"]["small"]["verification"]["samples"] == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.affectkit", "small.report"]
 
 
 @pytest.mark.convert
-def test_a_missed_gate_leaves_the_report_and_no_model(folder, tmp_path, monkeypatch):
-    from convert.verify import Verification
+def test_the_same_input_gives_the_same_bytes(folder, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        convert(folder / "small.keras", "--calibration", folder / "data.npz", "-o", tmp_path / name / "small.affectkit", "--no-report")
+    assert (tmp_path / "a" / "small.affectkit").read_bytes() == (tmp_path / "b" / "small.affectkit").read_bytes()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["small.affectkit"]
 
-    def miss(self: Verification, least: float) -> None:
-        raise ConversionError(f"below {least}")
 
-    monkeypatch.setattr(Verification, "check", miss)
-    out, report = tmp_path / "small.tflite", tmp_path / "report.json"
-    with pytest.raises(ConversionError, match=r"below 0\.98"):
-        convert(folder / "small.keras", "--calibration", folder / "data.npz", "-o", out, "--report", report, "--min-agreement", 0.98)
-    assert report.exists()
+@pytest.mark.convert
+def test_a_missed_gate_leaves_the_report_and_no_model(folder, tmp_path):
+    out, report = tmp_path / "small.tflite", tmp_path / "measured"
+    gates = ("--max-bytes", 100, "--max-macs", 1_000_000)
+    with pytest.raises(ConversionError, match=r"missed its gates: max-bytes is 100, and it has [\d,]+; nothing was written") as caught:
+        convert(folder / "small.keras", "--calibration", folder / "data.npz", "-o", out, "--report", report, *gates)
+    assert caught.value.exit_status == 1
+    gates = json.loads((report / "report.json").read_text())["gates"]
+    assert [(gate["name"], gate["passed"]) for gate in gates] == [("max-bytes", False), ("max-macs", True)]
+    assert (report / "report.html").exists()
     assert not out.exists()
+
+
+@pytest.mark.convert
+def test_auto_chooses_and_says_why(folder, tmp_path, capfd):
+    out = tmp_path / "small.tflite"
+    assert convert(folder / "small.keras", "--calibration", folder / "data.npz", "-o", out, "--recipe", "auto", "--min-agreement", 0.8) == 0
+    assert "chosen: " in capfd.readouterr().err
+    assert out.read_bytes()[4:8] == b"TFL3"
+    candidates = json.loads((tmp_path / "small.report" / "report.json").read_text())["candidates"]
+    assert sum(candidate["chosen"] for candidate in candidates) == 1
 
 
 def refuse(tmp_path, words, *arguments):
@@ -83,6 +110,9 @@ def test_what_is_wrong_at_first_sight_is_refused_at_once(tmp_path):
     model.write_bytes(b"x")
     refuse(tmp_path, "needs --calibration", model, "-o", out)
     refuse(tmp_path, r"d\.npz does not exist", model, "-o", out, "--calibration", tmp_path / "d.npz")
+    refuse(tmp_path, "is of no kind that can be written", model, "-o", tmp_path / "out.bin", "--calibration", "d.npz")
+    refuse(tmp_path, "--pin time is not AXIS=SIZE", model, "-o", out, "--calibration", "d.npz", "--pin", "time")
+    refuse(tmp_path, "--created soon is no date", model, "-o", out, "--calibration", "d.npz", "--created", "soon")
     out.write_bytes(b"kept")
     refuse(tmp_path, r"out\.tflite exists: choose another name, or pass --overwrite", model, "-o", out, "--calibration", "d.npz")
     assert out.read_bytes() == b"kept"
@@ -99,6 +129,12 @@ def test_too_few_samples_are_refused(folder, tmp_path):
         "-o",
         tmp_path / "o.tflite",
     )
+
+
+@pytest.mark.convert
+def test_a_gate_that_cannot_be_measured_is_refused(folder, tmp_path):
+    arguments = (folder / "small.keras", "--calibration", folder / "data.npz", "-o", tmp_path / "o.tflite")
+    refuse(tmp_path, "--max-drop needs labels", *arguments, "--max-drop", 0.01)
 
 
 @pytest.mark.convert

@@ -96,7 +96,7 @@ def test_a_layer_exported_wrongly_is_noticed(worker, monkeypatch):
     monkeypatch.setattr(lowering, "_layer_normalization", wrong)
     x = keras.Input((4,), name="x")
     model = keras.Model(x, layers.LayerNormalization(name="norm")(x))
-    with pytest.raises(ConversionError, match=r"output 'norm' of the float flatbuffer is .* off Keras"):
+    with pytest.raises(ConversionError, match=r"output 'norm' of the float flatbuffer is .* off the original"):
         convert_model(model, None, recipe="float32", worker=worker)
     assert pipeline.LOWERING_TOLERANCE < 0.01
 

@@ -16,6 +16,7 @@ layers = keras.layers
 
 from convert import flatbuffer, lowering  # noqa: E402
 from convert.quantize import quantize  # noqa: E402
+from convert.readers.keras import KerasSource  # noqa: E402
 from convert.recipe import FLOAT32, STATIC_WI8_AI8, find_recipe  # noqa: E402
 from convert.verify import outputs_of  # noqa: E402
 from convert.worker import Worker, explain  # noqa: E402
@@ -62,7 +63,7 @@ def samples(model, count=100):
 def test_integers_throughout_and_close_to_keras(make, form, worker):
     model = make()
     data = samples(model)
-    made = quantize(model, data, recipe=dataclasses.replace(STATIC_WI8_AI8, lstm_form=form), worker=worker)
+    made = quantize(KerasSource(model), data, recipe=dataclasses.replace(STATIC_WI8_AI8, lstm_form=form), worker=worker)
     stage = Model(made.content, name="s", inputs=made.inputs, outputs=made.outputs)
     details = stage.details()
     assert {tensor.dtype for tensor in (*details.inputs.values(), *details.outputs.values())} == {"int8"}
@@ -82,7 +83,7 @@ def test_integers_throughout_and_close_to_keras(make, form, worker):
 def test_a_cell_that_stays_small_survives_the_fused_operator(worker):
     model = network(layers.Rescaling(0.02), layers.LSTM(5), shape=(6, 4))
     data = samples(model)
-    made = quantize(model, data, recipe=dataclasses.replace(STATIC_WI8_AI8, lstm_form="fused"), worker=worker)
+    made = quantize(KerasSource(model), data, recipe=dataclasses.replace(STATIC_WI8_AI8, lstm_form="fused"), worker=worker)
     got = outputs_of(Model(made.content, name="s", inputs=made.inputs, outputs=made.outputs), data)
     expected = lowering.predict(model, data)
     assert np.abs(expected["probabilities"] - got["probabilities"]).max() < 0.01
@@ -92,7 +93,7 @@ def test_a_cell_that_stays_small_survives_the_fused_operator(worker):
 def test_both_directions_keep_their_scale(form, worker):
     model = network(layers.Bidirectional(layers.LSTM(5, return_sequences=True)), shape=(7, 4))
     data = samples(model)
-    made = quantize(model, data, recipe=dataclasses.replace(STATIC_WI8_AI8, lstm_form=form), worker=worker)
+    made = quantize(KerasSource(model), data, recipe=dataclasses.replace(STATIC_WI8_AI8, lstm_form=form), worker=worker)
     got = outputs_of(Model(made.content, name="s", inputs=made.inputs, outputs=made.outputs), data)
     bias = (got["logits"] - lowering.predict(model, data)["logits"]).mean(axis=0)
     assert np.abs(bias).max() < 0.01  # 0.05 where the converter's mismatched scales are left
@@ -106,13 +107,13 @@ def test_both_directions_keep_their_scale(form, worker):
 @pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(worker):
     model = bidirectional()
-    first, second = (quantize(model, samples(model), worker=worker) for _ in range(2))
+    first, second = (quantize(KerasSource(model), samples(model), worker=worker) for _ in range(2))
     assert first == second
 
 
 def test_a_float_recipe_needs_no_samples_and_equals_keras(worker):
     model = bidirectional()
-    made = quantize(model, None, recipe=FLOAT32, worker=worker)
+    made = quantize(KerasSource(model), None, recipe=FLOAT32, worker=worker)
     data = samples(model, 5)
     got = outputs_of(Model(made.content, name="s", inputs=made.inputs, outputs=made.outputs), data)
     np.testing.assert_allclose(got["logits"], lowering.predict(model, data)["logits"], atol=1e-5)
@@ -121,8 +122,8 @@ def test_a_float_recipe_needs_no_samples_and_equals_keras(worker):
 
 def test_bad_samples_are_refused_before_anything_starts():
     with pytest.raises(InputError, match="12 calibration samples are too few"):
-        quantize(convolution(), samples(convolution(), 12))
-    with pytest.raises(InputError, match="no recipe is called 'int4': choose one of static_wi8_ai8, dynamic"):
+        quantize(KerasSource(convolution()), samples(convolution(), 12))
+    with pytest.raises(InputError, match="no recipe is called 'int4': choose one of static_wi8_ai8, static_wi8_ai16, dynamic"):
         find_recipe("int4")
 
 
@@ -130,7 +131,7 @@ def test_an_operator_without_a_builtin_kernel_is_named(worker):
     x = keras.Input((4,), name="x")
     model = keras.Model(x, keras.ops.erfinv(keras.ops.tanh(x)), name="odd")
     with pytest.raises(ConversionError, match=r"'odd' failed while converting to float: no builtin operator for tf\.Erfinv") as caught:
-        quantize(model, samples(model), worker=worker)
+        quantize(KerasSource(model), samples(model), worker=worker)
     assert "\n" not in str(caught.value)
 
 
@@ -139,7 +140,7 @@ def test_an_input_without_effect_is_named(worker):
     model = keras.Model([x, idle], layers.Dense(2)(x), name="odd")
     data = {"x": samples(model)["x"], "idle": samples(model)["x"]}
     try:
-        made = quantize(model, data, worker=worker)
+        made = quantize(KerasSource(model), data, worker=worker)
     except ConversionError as error:
         assert "'idle' has no effect" in str(error)
     else:
@@ -148,7 +149,7 @@ def test_an_input_without_effect_is_named(worker):
 
 def test_a_float_tensor_left_behind_is_named(worker):
     model = convolution()
-    made = quantize(model, None, recipe=FLOAT32, worker=worker)
+    made = quantize(KerasSource(model), None, recipe=FLOAT32, worker=worker)
     with pytest.raises(ConversionError, match="'small' is not integer-only: tensor 'x' of CONV_2D is float32"):
         flatbuffer.check_integer(flatbuffer.unpack(made.content), "small")
 
@@ -165,10 +166,10 @@ def test_a_crash_of_the_converter_is_one_line_and_the_next_conversion_works():
                 os.kill(own._process.pid, signal.SIGSEGV)
 
         with pytest.raises(ConversionError, match=r"'small': the converter crashed while converting to float \(SIGSEGV\)") as caught:
-            quantize(model, samples(model), worker=own, progress=crash)
+            quantize(KerasSource(model), samples(model), worker=own, progress=crash)
         assert "\n" not in str(caught.value)
         assert stages[0] == "exporting"
-        assert quantize(model, samples(model), worker=own).content
+        assert quantize(KerasSource(model), samples(model), worker=own).content
 
 
 def test_pages_of_mlir_become_one_line():
