@@ -252,7 +252,8 @@ def _gru(layer: layers.GRU, sequences, initial_state, mask, training=False):
     bias: typing.Any = _value(layer.cell.bias) if layer.use_bias else None
     pair = bias is not None and layer.reset_after
     input_bias, recurrent_bias = tuple(tf.unstack(bias)) if pair else (bias, None)
-    h = initial_state[0]
+    # No first state where it is zero: as a constant it would be merged with a fused LSTM's state of the same width, which changes.
+    h: typing.Any = None if _is_zero(initial_state[0]) else initial_state[0]
     hs: list[typing.Any] = []
 
     def two_gates(z):
@@ -261,17 +262,23 @@ def _gru(layer: layers.GRU, sequences, initial_state, mask, training=False):
         return tf.split(both, 2, axis=-1) if hs else (both[:, :units], both[:, units:])
 
     for z in _projected(sequences, kernel, input_bias, layer.go_backwards):
-        if layer.reset_after:
-            inner = tf.matmul(h, recurrent)
-            if recurrent_bias is not None:
-                inner = inner + recurrent_bias
-            update, reset = two_gates(z[:, : 2 * units] + inner[:, : 2 * units])
-            candidate = squash(z[:, 2 * units :] + reset * inner[:, 2 * units :])
+        if h is None:
+            update, reset = two_gates(z[:, : 2 * units] if recurrent_bias is None else z[:, : 2 * units] + recurrent_bias[: 2 * units])
+            inner = z[:, 2 * units :]
+            candidate = squash(inner if recurrent_bias is None else inner + reset * recurrent_bias[2 * units :])
+            h = candidate - update * candidate
         else:
-            inner = tf.matmul(h, recurrent[:, : 2 * units])
-            update, reset = two_gates(z[:, : 2 * units] + inner)
-            candidate = squash(z[:, 2 * units :] + tf.matmul(reset * h, recurrent[:, 2 * units :]))
-        h = candidate + update * (h - candidate)
+            if layer.reset_after:
+                inner = tf.matmul(h, recurrent)
+                if recurrent_bias is not None:
+                    inner = inner + recurrent_bias
+                update, reset = two_gates(z[:, : 2 * units] + inner[:, : 2 * units])
+                candidate = squash(z[:, 2 * units :] + reset * inner[:, 2 * units :])
+            else:
+                inner = tf.matmul(h, recurrent[:, : 2 * units])
+                update, reset = two_gates(z[:, : 2 * units] + inner)
+                candidate = squash(z[:, 2 * units :] + tf.matmul(reset * h, recurrent[:, 2 * units :]))
+            h = candidate + update * (h - candidate)
         hs.append(h)
     return h, tf.stack(hs, axis=1) if layer.return_sequences else h[:, None], [h]
 

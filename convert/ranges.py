@@ -57,6 +57,29 @@ def narrow(calibrated: bytes, samples: collections.abc.Mapping[str, np.ndarray])
     return flatbuffer.pack(model)
 
 
+_DIVIDING = ("SPLIT", "SPLIT_V", "UNPACK")
+
+
+def complete(calibrated: bytes) -> bytes:
+    """Give the unread outputs of SPLIT and UNPACK the range of their input: the calibrator sees none there, and leaves them in float.
+
+    The first step of an LSTM has such a one: a forget gate with nothing to forget.
+    """
+    model, changed = flatbuffer.unpack(calibrated), False
+    for number, graph in enumerate(model.subgraphs):
+        operators = flatbuffer.operators(model, number)
+        read = {int(index) for operator in operators for index in operator.inputs} | {int(index) for index in graph.outputs}
+        for operator in operators:
+            if operator.name not in _DIVIDING:
+                continue
+            source = graph.tensors[operator.inputs[-1 if operator.name == "SPLIT" else 0]].quantization
+            for index in operator.outputs:
+                if index not in read and source is not None and source.min is not None:
+                    graph.tensors[index].quantization = source
+                    changed = True
+    return flatbuffer.pack(model) if changed else calibrated
+
+
 def _chosen(model: typing.Any) -> list[int]:
     graph = model.subgraphs[0]
     operators = flatbuffer.operators(model)

@@ -188,12 +188,13 @@ def _quantize_flatbuffer(tf: typing.Any, content: bytes, folder: pathlib.Path, a
 def _quantize_calibrated(tf: typing.Any, calibrated: bytes, samples: dict[str, typing.Any]) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
-    from convert.ranges import narrow, output_error
+    from convert.ranges import complete, narrow, output_error
 
     def quantized(content: bytes) -> bytes:
         # Per tensor for dense layers: tflite-runtime 2.14 refuses what comes of the other.
         return mlir_quantize(content, input_data_type=tf.int8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True)
 
+    calibrated = complete(calibrated)
     whole = quantized(calibrated)
     narrowed = narrow(calibrated, samples)
     if narrowed == calibrated:

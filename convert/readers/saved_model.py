@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from convert import readers
 from convert.readers import first_line
+from convert.readers.unroll import LOOPS, Walk
 from convert.recipe import LstmForm
 from convert.source import Samples
 from edge.errors import ConversionError, InputError
@@ -19,7 +20,6 @@ SIGNATURE = "serving_default"
 MAXIMUM_BYTES = 1 << 30
 CODE = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 """Operators that call back into the Python that wrote them."""
-LOOPS = ("While", "StatelessWhile")
 
 
 class SavedModelSource:
@@ -48,7 +48,10 @@ class SavedModelSource:
         used: set[str] = set()
         self.inputs = {name: readers.pinned(tuple(specs[key].shape), name, pins or {}, used) for name, key in self._signature_names.items()}
         readers.check_pins(pins or {}, used)
-        self.notes = tuple(f"axis {key} is fixed at {(pins or {})[key]}" for key in sorted(used))
+        notes = [f"axis {key} is fixed at {(pins or {})[key]}" for key in sorted(used)]
+        if self._loops:
+            notes.append("its loops are written out step by step: the .keras file, with its layers, gives more forms to choose from")
+        self.notes = tuple(notes)
         self._output_names = {_public(key): key for key in sorted(self._function.structured_outputs)}
         self.outputs = tuple(self._output_names)
         self.weights = sum(int(np.prod(v.shape)) for v in self._function.graph.variables if v.dtype.is_floating)
@@ -59,7 +62,7 @@ class SavedModelSource:
         called = [node for node in nodes if node.op in CODE]
         if called:
             raise InputError(f"{path}: node {called[0].name!r} calls Python ({called[0].op}), which no device has: write it in TensorFlow")
-        self.loops = sorted({node.name for node in nodes if node.op in LOOPS})
+        self._loops = any(node.op in LOOPS for node in nodes)
 
     def export(self, folder: pathlib.Path, form: LstmForm) -> tuple[dict[str, str], dict[str, str]]:
         """Write the signature again with fixed shapes."""
@@ -75,10 +78,30 @@ class SavedModelSource:
         module.kept = self._loaded
         try:
             module.serve = tf.function(serve, input_signature=specs, autograph=False)
-            tf.saved_model.save(module, str(folder / "saved_model"), signatures=module.serve.get_concrete_function())
+            concrete = module.serve.get_concrete_function()
+            if self._loops:
+                concrete = self._unrolled(concrete, specs, list(outputs.values()))
+                module.kept, module.serve = None, concrete
+            tf.saved_model.save(module, str(folder / "saved_model"), signatures=concrete)
         except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
             raise ConversionError(f"{self.name!r} cannot be exported: {first_line(error)}") from error
         return inputs, outputs
+
+    def _unrolled(self, concrete: typing.Any, specs: list[tf.TensorSpec], outputs: list[str]) -> typing.Any:
+        """The same function with its loops written out."""
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+        walk = Walk(frozen.graph.as_graph_def(), self.name)
+        places = [tensor.op.name for tensor in frozen.inputs]
+        # Flattened outputs of a function are in the order of their sorted names.
+        results = dict(zip(sorted(outputs), (tensor.name for tensor in frozen.outputs), strict=True))
+
+        def serve(*tensors):
+            found = walk.run(dict(zip(places, tensors, strict=True)), [results[name] for name in outputs])
+            return {name: tf.identity(value) for name, value in zip(outputs, found, strict=True)}
+
+        return tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
 
     def _call(self, tensors: dict[str, typing.Any]) -> dict[str, typing.Any]:
         results = self._function(**{self._signature_names[name]: tensor for name, tensor in tensors.items()})

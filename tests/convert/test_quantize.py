@@ -177,3 +177,14 @@ def test_pages_of_mlir_become_one_line():
     assert explain(RuntimeError(text)) == "no builtin operator for tf.Erf"
     assert explain(RuntimeError("first\nfile.cc:3: error: bad thing\nlast")) == "bad thing"
     assert explain(RuntimeError()) == "RuntimeError"
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gru_beside_a_fused_lstm_of_the_same_width_keeps_its_own_start(reset_after, worker):
+    # The converter merges equal constants: the GRU's zero start and the LSTM's state, which changes.
+    model = network(layers.LSTM(4, return_sequences=True), layers.GRU(4, reset_after=reset_after), shape=(6, 5))
+    data = samples(model)
+    made = quantize(KerasSource(model), data, recipe=dataclasses.replace(FLOAT32, lstm_form="fused"), worker=worker)
+    stage = Model(made.content, name="s", inputs=made.inputs, outputs=made.outputs)
+    got = outputs_of(stage, data)["probabilities"]
+    np.testing.assert_allclose(got, lowering.predict(model, data)["probabilities"], atol=1e-5)
