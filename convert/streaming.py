@@ -16,6 +16,7 @@ from keras import layers
 
 from convert import lowering, verify
 from convert.pipeline import Converted, convert_model
+from convert.readers import first_line
 from convert.readers.keras import KerasSource
 from convert.source import Samples
 from edge.errors import ConversionError
@@ -49,7 +50,7 @@ class Stepwise:
 
 
 def stepwise(model: keras.Model) -> Stepwise:
-    """The step form of a network with forward recurrent layers, sharing its weights.
+    """The step form of a network with forward recurrent layers, with its weights.
 
     Raises:
         ConversionError: no layer is recurrent, or one needs steps to come or all steps at once; it is named.
@@ -68,11 +69,17 @@ def stepwise(model: keras.Model) -> Stepwise:
     ]
     walk = _Walk({id(x) for x, name in zip(inputs, names, strict=True) if name in sequences})
     structured = keras.tree.pack_sequence_as(functional._inputs_struct, inputs)
-    results = functional._run_through_graph(structured, operation_fn=walk.replaced)
+    try:
+        results = functional._run_through_graph(structured, operation_fn=walk.replaced)
+    except (ValueError, TypeError) as error:  # a layer that minds the missing axis
+        raise ConversionError(f"{model.name!r} has no step form: {first_line(error)}") from error
     outputs = dict(zip(lowering.output_names(model), keras.tree.flatten(results), strict=True))
     states = {x.name: tuple(int(n) for n in x.shape[1:]) for x in walk.states}
     named = {**outputs, **{f"{NEXT}{i}": x for i, x in enumerate(walk.nexts)}}
-    made = keras.Model([*inputs, *walk.states], named, name=f"{model.name}_step")
+    try:
+        made = keras.Model([*inputs, *walk.states], named, name=f"{model.name.replace('/', '_')}_step")
+    except ValueError as error:
+        raise ConversionError(f"{model.name!r} has no step form: {first_line(error)}") from error
     return Stepwise(made, sequences, steps.pop(), states)
 
 
@@ -116,7 +123,10 @@ class _Walk:
         sizes = layer.cell.state_size if isinstance(layer.cell.state_size, (list, tuple)) else [layer.cell.state_size]
         before = [keras.Input((int(size),), name=f"{STATE}{len(self.states) + i}") for i, size in enumerate(sizes)]
         self.states += before
-        result, after = layer.cell(x, before)
+        # Under a name of its own: all cells of a kind are called the same, and a model wants names once.
+        cell = type(layer.cell).from_config({**layer.cell.get_config(), "name": f"{layer.name}_cell"})
+        result, after = cell(x, before)
+        cell.set_weights(layer.cell.get_weights())
         self.nexts += list(after) if isinstance(after, (list, tuple)) else [after]
         if layer.return_sequences:
             self._mark(result)

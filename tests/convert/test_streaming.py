@@ -44,13 +44,13 @@ def windows(model, count=40):
 
 @pytest.mark.parametrize("recipe", ["float32", "static_wi8_ai8", "dynamic_wi8_afp32"])
 def test_stepping_through_a_window_gives_its_answer(recipe, worker):
-    model = network(layers.LSTM(7, return_sequences=True), layers.GRU(6), pictures=True)
+    model = network(layers.LSTM(7, return_sequences=True), layers.LSTM(5, return_sequences=True), layers.GRU(6), pictures=True)
     source, data = KerasSource(model), windows(model)
     stage, some = convert_steps(source, data, verification=data, recipe=recipe, worker=worker)
     assert stage.report.lstm_form == "step"
     assert "40 whole windows of 6 steps" in stage.report.source["notes"][-1]
-    assert set(stage.inputs) == {"x", "state_0", "state_1", "state_2"}
-    assert set(stage.outputs) == {"p", "next_state_0", "next_state_1", "next_state_2"}
+    assert set(stage.inputs) == {"x", *(f"state_{i}" for i in range(5))}
+    assert set(stage.outputs) == {"p", *(f"next_state_{i}" for i in range(5))}
     assert some["x"].shape[1:] == (8, 8, 1)
     error = stage.report.verification.outputs["p"]
     assert error.max_error < (1e-5 if recipe == "float32" else 0.03)
