@@ -28,7 +28,7 @@ EDGE_ORDER = [
     ("edge.cli",),
 ]
 CONVERT_MAY_IMPORT = ("edge.errors", "edge.types", "edge.bundle", "edge.session", "edge.preprocess", "edge.inference")
-DEVICE_PACKAGES = {"numpy", "PIL", "soundfile", "rich", "ai_edge_litert", "tflite_runtime", "cv2", "edge"}
+DEVICE_PACKAGES = {"numpy", "PIL", "soundfile", "rich", "ai_edge_litert", "tflite_runtime", "cv2", "smbus2", "edge"}
 
 
 def imports(path: pathlib.Path) -> set[str]:

@@ -133,6 +133,8 @@ def _archive_configuration(path: pathlib.Path) -> typing.Any:
             if unpacked > MAXIMUM_BYTES:
                 raise InputError(f"{path} unpacks to {unpacked / 1e9:.1f} GB: refused above {MAXIMUM_BYTES >> 30} GB")
             return json.loads(archive.read("config.json"))
+    except InputError:
+        raise
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
         raise InputError(f"{path} is damaged, or no .keras file: {first_line(error)}") from error
 

@@ -66,14 +66,36 @@ def _replay(rest: str, clock: Clock) -> Sensor:
     return Replay(open_session(rest), clock)
 
 
-_SCHEMES: dict[str, typing.Callable[[str, Clock], Sensor]] = {"replay": _replay}
+def _max30102(rest: str, clock: Clock) -> Sensor:
+    from edge.sensors.bus import parse_place
+    from edge.sensors.max30102 import PulseSensor
+    from edge.sensors.max30102_chip import ADDRESS
+
+    bus, address = parse_place(rest, ADDRESS)
+    return PulseSensor(bus, clock, address=address)
+
+
+def _ads1115(rest: str, clock: Clock) -> Sensor:
+    from edge.sensors.ads1115 import ADDRESS, SkinConductanceSensor
+    from edge.sensors.bus import parse_place
+
+    bus, address = parse_place(rest, ADDRESS)
+    return SkinConductanceSensor(bus, clock, address=address)
+
+
+_SCHEMES: dict[str, tuple[typing.Callable[[str, Clock], Sensor], str]] = {
+    "ads1115": (_ads1115, "BUS, such as 1 or 1@0x49"),
+    "max30102": (_max30102, "BUS, such as 1"),
+    "replay": (_replay, "PATH"),
+}
+"""Scheme -> what makes the sensor, and what to write after the colon."""
 
 
 def open_sensor(source: str, clock: Clock) -> Sensor:
-    """The sensor that ``source`` names, such as ``replay:session.zip``; it must still be opened.
+    """The sensor that ``source`` names, such as ``replay:session.zip`` or ``max30102:1``; it must still be opened.
 
     Raises:
-        ConfigError: the scheme is unknown, or nothing follows it.
+        ConfigError: the scheme is unknown, nothing follows it, or it is no bus.
         SessionError: a recorded session is missing or damaged.
     """
     scheme, _, rest = source.partition(":")
@@ -81,5 +103,5 @@ def open_sensor(source: str, clock: Clock) -> Sensor:
         known = ", ".join(f"{name}:..." for name in sorted(_SCHEMES))
         raise ConfigError(f"source {source!r}: no kind of source is called {scheme!r}; known: {known}")
     if not rest:
-        raise ConfigError(f"source {source!r}: nothing after the colon; write {scheme}:PATH")
-    return _SCHEMES[scheme](rest, clock)
+        raise ConfigError(f"source {source!r}: nothing after the colon; write {scheme}:{_SCHEMES[scheme][1]}")
+    return _SCHEMES[scheme][0](rest, clock)
