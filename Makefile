@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-device workstation train evaluate help clean
+.PHONY: run test test-device workstation train evaluate conversions help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -46,6 +46,9 @@ train: .venv/convert/.ready               ## the embedded bundle again, from DAT
 
 evaluate: .venv/convert/.ready            ## the embedded bundle on people it has not learnt from, in DATA
 	@.venv/convert/bin/affectkit evaluate edge/data/classroom.affectkit --data $(DATA) $(ARGS)
+
+conversions: .venv/convert/.ready         ## what conversion makes of every network, as a table in benchmarks/results
+	@.venv/convert/bin/python -m benchmarks.conversions --data $(DATA) -o benchmarks/results $(ARGS)
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

@@ -33,7 +33,7 @@ ZOO = (
     "classroom/physiology",
     "classroom/fusion",
 )
-BY_MEASUREMENT = ("LSTM", "SOFTMAX", "BATCH_MATMUL", "SPLIT")
+BY_MEASUREMENT = ("LSTM", "BATCH_MATMUL", "SPLIT")
 """Operators of sequence and attention stages, for which no one form is fastest everywhere."""
 LEARNING, EPOCHS, CALIBRATION, VERIFICATION = 500, 5, 150, 250
 STATE_INPUTS = ("mask", "previous")
@@ -73,23 +73,31 @@ def main(arguments: collections.abc.Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.conversions", description=__doc__)
     parser.add_argument("--data", type=pathlib.Path, help="folder of the public sets and models; without it only the zoo is measured")
     parser.add_argument("-o", "--output", type=pathlib.Path, help="folder for conversions.json and conversions.md")
-    parser.add_argument("--only", default="", metavar="TEXT", help="networks whose name holds it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="networks whose name holds it; others keep the rows they have")
     args = parser.parse_args(arguments)
     from convert.quiet import load_tensorflow
 
     load_tensorflow()
     from convert.worker import Worker
 
-    rows: list[Row] = []
+    rows = _before(args.output) if args.only else {}
     with Worker() as worker:
         for name, make in _networks(args.data):
             if args.only in name:
                 began_s = time.monotonic()
-                rows.append(_measured(name, make, worker))
-                print(f"{name}: {time.monotonic() - began_s:.0f} s {rows[-1].failed}", file=sys.stderr, flush=True)
-                _write(args.output, rows)
-    print(as_markdown(rows))
+                rows[name] = _measured(name, make, worker)
+                print(f"{name}: {time.monotonic() - began_s:.0f} s {rows[name].failed}", file=sys.stderr, flush=True)
+                _write(args.output, list(rows.values()))
+    print(as_markdown(list(rows.values())))
     return 0
+
+
+def _before(folder: pathlib.Path | None) -> dict[str, Row]:
+    """Rows of an earlier run."""
+    file = folder / "conversions.json" if folder is not None else None
+    if file is None or not file.exists():
+        return {}
+    return {row["name"]: Row(**row) for row in json.loads(file.read_text())}
 
 
 def _write(folder: pathlib.Path | None, rows: list[Row]) -> None:
