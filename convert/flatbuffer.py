@@ -224,6 +224,16 @@ def _quantize_code(model: typing.Any) -> int:
     return len(model.operatorCodes) - 1
 
 
+def drop_unused_codes(model: typing.Any) -> None:
+    """Forget operator codes that no operator has: a runtime refuses a file over a code that it does not know, used or not."""
+    used = sorted({operator.opcodeIndex for graph in model.subgraphs for operator in graph.operators or []})
+    place = {old: new for new, old in enumerate(used)}
+    model.operatorCodes = [model.operatorCodes[old] for old in used]
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            operator.opcodeIndex = place[operator.opcodeIndex]
+
+
 def same_quantization(first: typing.Any, second: typing.Any) -> bool:
     """Whether two tensors store the same real value as the same number."""
     pairs = [(t.quantization.scale, t.quantization.zeroPoint) if t.quantization is not None else (None, None) for t in (first, second)]

@@ -99,6 +99,7 @@ def dequantize_weights(model: typing.Any) -> int:
             changed += 1
         if changed:
             _drop_dequantize(model, graph)
+    flatbuffer.drop_unused_codes(model)
     return changed
 
 

@@ -35,7 +35,7 @@ class TfliteSource:
         _check_float(path, model)
         stored = weights.dequantize_weights(model)
         if stored:
-            self.notes = (f"{stored} weight tensors were stored in int8, and are taken as the real numbers they stand for",)
+            self.notes = (f"{stored} weight tensors were stored in int8 or float16, and are taken as the real numbers they stand for",)
         graph = model.subgraphs[0]
         names = _named(model)
         readers.check_pins(pins, _pin(path, model, pins))

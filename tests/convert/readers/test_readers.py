@@ -109,6 +109,29 @@ def test_sixteen_bit_activations_come_from_every_route(files, worker):
         assert max(output.mean_error for output in made.report.verification.outputs.values()) < 2e-3
 
 
+@pytest.mark.parametrize("kind", ["float16", "weights alone"])
+def test_weights_stored_small_are_taken_as_the_numbers_they_stand_for(kind, tmp_path, worker):
+    from convert import lowering
+
+    keras.utils.set_random_seed(2)
+    x = inputs = keras.Input((8, 8, 1), name="picture")
+    model = keras.Model(inputs, layers.Dense(32, name="end")(layers.Flatten()(layers.Conv2D(16, 3, activation="relu")(x))))
+    lowering.export(model, tmp_path / "saved")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    (tmp_path / "small.tflite").write_bytes(converter.convert())
+    source = read(tmp_path / "small.tflite")
+    assert "are taken as the real numbers they stand for" in source.notes[0]
+    expected = model.predict(SAMPLES[:20], verbose=0)
+    got = source.predict({next(iter(source.inputs)): SAMPLES[:20]})[source.outputs[0]]
+    assert np.abs(got - expected).max() < (1e-2 if kind == "float16" else 5e-2) * np.abs(expected).max()
+    made = convert_model(source, {next(iter(source.inputs)): SAMPLES}, worker=worker)
+    assert {tensor["dtype"] for tensor in made.report.outputs.values()} == {"int8"}
+    assert "DEQUANTIZE" not in made.report.operators
+
+
 def test_an_open_axis_is_named_and_can_be_pinned(tmp_path, worker):
     keras.utils.set_random_seed(1)
     x = inputs = keras.Input((None, 6), name="signal")
