@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-device workstation train evaluate conversions help clean
+.PHONY: run test test-device workstation train evaluate conversions peers help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -49,6 +49,9 @@ evaluate: .venv/convert/.ready            ## the embedded bundle on people it ha
 
 conversions: .venv/convert/.ready         ## what conversion makes of every network, as a table in benchmarks/results
 	@.venv/convert/bin/python -m benchmarks.conversions --data $(DATA) -o benchmarks/results $(ARGS)
+
+peers: .venv/convert/.ready               ## the same networks through other converters, in one run (installs them in a cache)
+	@.venv/convert/bin/python -m benchmarks.peers --data $(DATA) -o benchmarks/results --install $(ARGS)
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

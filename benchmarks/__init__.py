@@ -1,1 +1,1 @@
-"""Measures edge through its public surface only; nothing is measured here yet but what `affectkit run --report` says."""
+"""Conversions of every kind of network (``conversions``) and against other converters (``peers``); latency on boards is to come."""
