@@ -13,6 +13,7 @@ import types
 import typing
 
 from edge.errors import ConfigError
+from edge.sensors.settings import SensorSettings
 from edge.words import nearest
 
 
@@ -101,8 +102,8 @@ class Purpose:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """All of ``kit.toml``."""
+class Settings(SensorSettings):
+    """All of ``kit.toml``: a table for each driver, and those below."""
 
     bundle: BundleSettings = BundleSettings()
     """Which models."""

@@ -79,7 +79,7 @@ class Runtime:
         manifest = bundle.manifest
         self._began_s = time.perf_counter() if began_s is None else began_s
         self._clock: Clock = ManualClock() if fast else clock or SystemClock()
-        self._sensors = [open_sensor(source, self._clock) if isinstance(source, str) else source for source in sources]
+        self._sensors = [open_sensor(source, self._clock, settings) if isinstance(source, str) else source for source in sources]
         if not self._sensors:
             raise ConfigError("run: no source; name one, such as replay:session.zip")
         live = any(sensor.live for sensor in self._sensors)

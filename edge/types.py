@@ -12,13 +12,15 @@ import typing
 
 import numpy as np
 
-Track = typing.Literal["video", "audio", "ppg", "eda"]
-"""What a source delivers: grey frames, sound pressure, pulse wave, skin conductance."""
+Track = typing.Literal["video", "audio", "ppg", "ibi", "eda", "rppg"]
+"""What a source delivers: frames, sound pressure, pulse wave, inter-beat intervals, skin conductance; and the pulse wave that is read
+from the face (rppg), which no source delivers."""
 
 Modality = typing.Literal["face", "speech", "physiology"]
 """What a decision is fused from."""
 
-TRACKS: tuple[Track, ...] = ("video", "audio", "ppg", "eda")
+TRACKS: tuple[Track, ...] = ("video", "audio", "ppg", "ibi", "eda")
+"""What sources deliver."""
 MODALITIES: tuple[Modality, ...] = ("face", "speech", "physiology")
 
 Reason = typing.Literal["lost", "stale", "noisy", "late"]
@@ -33,16 +35,18 @@ too old; noisy: there is a signal, too poor to use; late: there was no time to e
 class Chunk:
     """What a sensor delivered at once.
 
-    video: uint8 (n, height, width), luma; audio: float32 (n,) in [-1, 1]; ppg: float32 (n,), arbitrary units;
-    eda: float32 (n,), microsiemens.
+    video: uint8 (n, height, width), luma; audio: float32 (n,) in [-1, 1]; ppg, rppg: float32 (n,), arbitrary units;
+    ibi: float32 (1,), seconds, at the end of the interval; eda: float32 (n,), microsiemens.
     """
 
     track: Track
     t_ns: int
     """Capture time of the first sample."""
     rate_hz: float
-    """Samples per second; nominal for video, whose chunks hold one frame each."""
+    """Samples per second; nominal for video, whose chunks hold one frame each, and for ibi, one interval each."""
     samples: np.ndarray
+    chroma: np.ndarray | None = None
+    """Of video in colour: uint8 (n, 2, height / 2, width / 2), Cb and Cr of full-range BT.601 (JFIF), 128 for grey."""
 
     @property
     def end_ns(self) -> int:

@@ -9,6 +9,9 @@ from edge.clock import Clock
 from edge.errors import ConfigError
 from edge.types import Chunk, Modality, Track
 
+if typing.TYPE_CHECKING:
+    from edge.sensors.settings import SensorSettings
+
 
 class PlannedAbsence(typing.Protocol):
     """A spell for which a scripted session says that something is wrong with a modality, for comparison with what was noticed."""
@@ -59,31 +62,31 @@ class Sensor(typing.Protocol):
         ...
 
 
-def _replay(rest: str, clock: Clock) -> Sensor:
+def _replay(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
     from edge.sensors.replay import Replay
     from edge.session import open_session
 
     return Replay(open_session(rest), clock)
 
 
-def _max30102(rest: str, clock: Clock) -> Sensor:
+def _max30102(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
     from edge.sensors.bus import parse_place
     from edge.sensors.max30102 import PulseSensor
     from edge.sensors.max30102_chip import ADDRESS
 
     bus, address = parse_place(rest, ADDRESS)
-    return PulseSensor(bus, clock, address=address)
+    return PulseSensor(bus, clock, settings.max30102, address=address)
 
 
-def _ads1115(rest: str, clock: Clock) -> Sensor:
+def _ads1115(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
     from edge.sensors.ads1115 import ADDRESS, SkinConductanceSensor
     from edge.sensors.bus import parse_place
 
     bus, address = parse_place(rest, ADDRESS)
-    return SkinConductanceSensor(bus, clock, address=address)
+    return SkinConductanceSensor(bus, clock, settings.ads1115, address=address)
 
 
-_SCHEMES: dict[str, tuple[typing.Callable[[str, Clock], Sensor], str]] = {
+_SCHEMES: dict[str, tuple[typing.Callable[[str, Clock, SensorSettings], Sensor], str]] = {
     "ads1115": (_ads1115, "BUS, such as 1 or 1@0x49"),
     "max30102": (_max30102, "BUS, such as 1"),
     "replay": (_replay, "PATH"),
@@ -91,8 +94,8 @@ _SCHEMES: dict[str, tuple[typing.Callable[[str, Clock], Sensor], str]] = {
 """Scheme -> what makes the sensor, and what to write after the colon."""
 
 
-def open_sensor(source: str, clock: Clock) -> Sensor:
-    """The sensor that ``source`` names, such as ``replay:session.zip`` or ``max30102:1``; it must still be opened.
+def open_sensor(source: str, clock: Clock, settings: SensorSettings | None = None) -> Sensor:
+    """The sensor that ``source`` names, such as ``replay:session.zip`` or ``max30102:1``, set as ``settings`` say; not yet opened.
 
     Raises:
         ConfigError: the scheme is unknown, nothing follows it, or it is no bus.
@@ -104,4 +107,8 @@ def open_sensor(source: str, clock: Clock) -> Sensor:
         raise ConfigError(f"source {source!r}: no kind of source is called {scheme!r}; known: {known}")
     if not rest:
         raise ConfigError(f"source {source!r}: nothing after the colon; write {scheme}:{_SCHEMES[scheme][1]}")
-    return _SCHEMES[scheme][0](rest, clock)
+    if settings is None:
+        from edge.sensors.settings import SensorSettings
+
+        settings = SensorSettings()
+    return _SCHEMES[scheme][0](rest, clock, settings)

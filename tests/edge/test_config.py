@@ -79,7 +79,7 @@ def test_every_field_has_a_line_of_documentation():
     import inspect
 
     for cls in (Settings, *(kind for kind in typing.get_type_hints(Settings).values())):
-        body = ast.parse(inspect.getsource(cls)).body[0].body
+        body = [line for base in cls.__mro__[:-1] for line in ast.parse(inspect.getsource(base)).body[0].body]
         documented = {
             field.target.id
             for field, doc in itertools.pairwise(body)

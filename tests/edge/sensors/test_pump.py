@@ -51,7 +51,7 @@ def test_a_full_queue_loses_the_oldest_of_that_track_and_counts_it():
     for t_ns in range(1, 8):
         inbox.put(chunk("video", t_ns))
     assert [(c.track, c.t_ns) for c in inbox.take()] == [("ppg", 0), ("video", 5), ("video", 6), ("video", 7)]
-    assert inbox.dropped == {"video": 4, "audio": 0, "ppg": 0, "eda": 0}
+    assert inbox.dropped == {"video": 4, "audio": 0, "ppg": 0, "ibi": 0, "eda": 0}
     assert inbox.take() == []
 
 
