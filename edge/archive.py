@@ -21,7 +21,7 @@ from edge.errors import InputError
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
-_ALREADY_SMALL = (".webp", ".jpg", ".jpeg", ".flac", ".npz")
+_ALREADY_SMALL = (".webp", ".png", ".jpg", ".jpeg", ".flac", ".npz")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, KeyError, SyntaxError, RuntimeError, MemoryError)
 _MAX_JSON_BYTES = 4 << 20
 _MAX_KEY = 128

@@ -54,21 +54,25 @@ class BudgetSettings:
     """Time between two decisions."""
     budget_ms: int = 0
     """Time until a decision must be out."""
+    if_too_slow: str = "degrade"
+    """What to do when this machine cannot keep the budget with everything: "degrade" (do less, and say what) or "refuse"."""
 
     def __post_init__(self) -> None:
         _at_least("budget.cadence_ms", self.cadence_ms, 0)
         _at_least("budget.budget_ms", self.budget_ms, 0)
+        if self.if_too_slow not in ("degrade", "refuse"):
+            raise ConfigError(f'budget.if_too_slow: got {self.if_too_slow!r}; it is "degrade" or "refuse"')
 
 
 @dataclasses.dataclass(frozen=True)
 class InferenceSettings:
     """Table ``[inference]``."""
 
-    threads: int = 1
-    """Interpreter threads of each stage; decisions are reproducible to the byte with one."""
+    threads: int = 0
+    """Interpreter threads of each stage; 0 takes what is fastest here by measurement, and one in fast replay."""
 
     def __post_init__(self) -> None:
-        _at_least("inference.threads", self.threads, 1)
+        _at_least("inference.threads", self.threads, 0)
 
 
 @dataclasses.dataclass(frozen=True)

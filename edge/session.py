@@ -4,56 +4,40 @@
 
     session.json      {format: 1, title, duration_ms, tracks, planned, sources, consent}
     video/index.csv   t_ms,file                       a line per frame
-    video/000000.webp grey, 8 bit
+    video/000000.webp grey, 8 bit; in colour (``pixels`` is i420) Cb and Cr side by side below luma
     audio.flac        mono, 16 bit
-    ppg.csv, eda.csv  a line per sample, under the header ``value``
+    ppg.csv, eda.csv, ibi.csv  a line per sample, under the header ``value``
 
 Times in it count from the start of the session. A sampled track begins at ``start_ms``; ``gaps_ms`` lists the periods
 [from, to) in which no samples were taken: the sample that would fall at or after ``from`` is the first at ``to``.
+
+A live recording is of format 2: pictures are without loss, ``kit`` says in words what recorded it, and ``journal`` names a part,
+written by ``edge.journal``, that says to the nanosecond which chunks there were and what was done with them.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import io
 import math
 import os
 import pathlib
 import typing
 import zipfile
 
-import numpy as np
-
 from edge.archive import Fields, Limits, check_archive, complaining, parse_json
 from edge.errors import SessionError
+from edge.journal import Entry, chunk_list, entries
+from edge.session_tracks import TrackInfo, audio_chunks, check_track, chunk_times, placed, text, values, video_chunks
 from edge.types import MODALITIES, TRACKS, Chunk, Modality, Track
 
-FORMAT = 1
+FORMAT, LIVE_FORMAT = 1, 2
 MANIFEST = "session.json"
 LIMITS = Limits(parts=1_000_000, total_bytes=1 << 30)
-_MAX_CSV_BYTES = 64 << 20
-CHUNK_MS = {"audio": 100, "ppg": 250, "eda": 250}
-"""Length of the chunks of the sampled tracks; video comes frame by frame."""
 REASONS = ("lost", "stale", "noisy", "late", "degraded")
 """What a planned spell may be: the reasons of an absence, and degraded for a signal that is poor but may still be usable."""
 _MAX_PIXELS = 4096
 _MS = 1_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class TrackInfo:
-    """What the session says of one track."""
-
-    track: Track
-    rate_hz: float
-    file: str
-    """Part of the zip; for video its index."""
-    start_ms: float = 0.0
-    gaps_ms: tuple[tuple[float, float], ...] = ()
-    width: int = 0
-    """Pixels, video only."""
-    height: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +60,17 @@ class Source:
     terms: str
 
 
+@dataclasses.dataclass(frozen=True)
+class JournalInfo:
+    """What a live recording says of its journal."""
+
+    file: str
+    start_ns: int
+    """What the clock of the run showed at its start."""
+    bundle: str
+    """SHA-256 of the bundle that decided."""
+
+
 class Session:
     """A checked session; the tracks are decoded as they are asked for."""
 
@@ -89,6 +84,8 @@ class Session:
         planned: tuple[Planned, ...],
         sources: tuple[Source, ...],
         consent: str,
+        journal: JournalInfo | None = None,
+        kit: collections.abc.Mapping[str, str] | None = None,
     ):
         self.path = path
         self.title = title
@@ -97,6 +94,21 @@ class Session:
         self.planned = planned
         self.sources = sources
         self.consent = consent
+        self.journal = journal
+        """Of a live recording."""
+        self.kit = dict(kit or {})
+        """What recorded it, in words."""
+
+    def entries(self) -> collections.abc.Iterator[Entry]:
+        """What the live run did, in order; nothing for a session without a journal. Raises SessionError."""
+        if self.journal is not None:
+            yield from entries(self._journal_lines(), self.chunks, f"{self.path}, {self.journal.file}")
+
+    def _journal_lines(self) -> list[str]:
+        if self.journal is None:
+            return []
+        with complaining(f"{self.path}, {self.journal.file}", SessionError), zipfile.ZipFile(self.path) as archive:
+            return text(archive.read(self.journal.file), f"{self.path}, {self.journal.file}")
 
     def chunks(self, track: Track) -> collections.abc.Iterator[Chunk]:
         """What the sensor delivered, in order; ``t_ns`` counts from the start of the session.
@@ -109,14 +121,22 @@ class Session:
         if track not in self.tracks:
             raise SessionError(f"{self.path}: no {track} track; it has {', '.join(self.tracks)}")
         info = self.tracks[track]
+        given = None
+        if self.journal is not None:
+            given = chunk_list(self._journal_lines(), f"{self.path}, {self.journal.file}").get(track, [])
         with complaining(f"{self.path}, {info.file}", SessionError), zipfile.ZipFile(self.path) as archive:
             if track == "video":
-                yield from _video_chunks(archive, info, str(self.path))
+                frames = video_chunks(archive, info, str(self.path))
+                if given is None:
+                    yield from frames
+                else:
+                    yield from (dataclasses.replace(frame, t_ns=t_ns) for frame, (t_ns, _) in zip(frames, given, strict=False))
             elif track == "audio":
-                yield from _audio_chunks(archive.read(info.file), info)
+                yield from audio_chunks(archive.read(info.file), info, given)
             else:
-                values = _values(archive.read(info.file), f"{self.path}, {info.file}")
-                yield from (Chunk(track, t_ns, info.rate_hz, values[at : at + n]) for at, n, t_ns in chunk_times(info, len(values)))
+                samples = values(archive.read(info.file), f"{self.path}, {info.file}")
+                for at, n, t_ns in chunk_times(info, len(samples)) if given is None else placed(given, len(samples)):
+                    yield Chunk(track, t_ns, info.rate_hz, samples[at : at + n])
 
 
 def open_session(path: str | os.PathLike[str]) -> Session:
@@ -142,31 +162,15 @@ def open_session(path: str | os.PathLike[str]) -> Session:
             if (bad := archive.testzip()) is not None:
                 raise SessionError(f"{where}: part {bad} is damaged (CRC-32 differs); copy it again from where it came")
             session = _session(where, parse_json(archive.read(MANIFEST), where=f"{where}, {MANIFEST}", kind=SessionError))
+            if session.journal is not None and session.journal.file not in names:
+                raise SessionError(f"{where}: the journal {session.journal.file} is missing; copy the session again from where it came")
             for info in session.tracks.values():
                 if info.file not in names:
                     raise SessionError(
                         f"{where}: the {info.track} track's file {info.file} is missing; copy the session again from where it came"
                     )
-                _check_track(archive, info, names, str(where))
+                check_track(archive, info, names, str(where))
     return session
-
-
-def chunk_times(info: TrackInfo, samples: int) -> collections.abc.Iterator[tuple[int, int, int]]:
-    """(first sample, number of samples, time of the first in ns) of each chunk of a sampled track, gaps left out."""
-    length = max(1, round(info.rate_hz * CHUNK_MS[info.track] / 1000))
-    at, segment_ms = 0, info.start_ms
-    for from_ms, to_ms in (*info.gaps_ms, (math.inf, math.inf)):
-        # A hair is taken off so that a gap which begins where a sample is due keeps that sample behind the gap.
-        fit = (
-            samples - at
-            if math.isinf(from_ms)
-            else min(samples - at, max(0, math.ceil((from_ms - segment_ms) * info.rate_hz / 1000 - 1e-6)))
-        )
-        for first in range(0, fit, length):
-            yield at + first, min(length, fit - first), round(segment_ms * _MS + first * 1e9 / info.rate_hz)
-        at, segment_ms = at + fit, to_ms
-        if at >= samples:
-            return
 
 
 # --- the manifest -------------------------------------------------------------------------------------------------------
@@ -174,8 +178,8 @@ def chunk_times(info: TrackInfo, samples: int) -> collections.abc.Iterator[tuple
 
 def _session(where: pathlib.Path, fields: Fields) -> Session:
     number = fields.whole("format", least=1)
-    if number != FORMAT:
-        raise SessionError(f"{fields.where}: format {number}, this affectkit reads {FORMAT}; update affectkit")
+    if number not in (FORMAT, LIVE_FORMAT):
+        raise SessionError(f"{fields.where}: format {number}, this affectkit reads {FORMAT} and {LIVE_FORMAT}; update affectkit")
     tables = fields.inner("tracks")
     tracks: dict[Track, TrackInfo] = {track: _track_info(track, tables.inner(track)) for track in TRACKS if track in tables.names()}
     tables.done()
@@ -187,11 +191,25 @@ def _session(where: pathlib.Path, fields: Fields) -> Session:
         planned=tuple(_planned(Fields(one, where=f"{fields.where}, planned", kind=SessionError)) for one in fields.items("planned", [])),
         sources=tuple(_source(Fields(one, where=f"{fields.where}, sources", kind=SessionError)) for one in fields.items("sources", [])),
         consent=fields.text("consent", ""),
+        journal=_journal(fields.inner("journal")) if number == LIVE_FORMAT else None,
+        kit=_words(fields.inner("kit")) if number == LIVE_FORMAT else None,
     )
     fields.done()
     if not tracks:
         raise fields.error("tracks is empty")
     return session
+
+
+def _journal(fields: Fields) -> JournalInfo:
+    info = JournalInfo(fields.text("file"), fields.whole("start_ns", most=1 << 62), fields.text("bundle"))
+    fields.done()
+    return info
+
+
+def _words(fields: Fields) -> dict[str, str]:
+    said = {name: fields.text(name) for name in fields.names()}
+    fields.done()
+    return said
 
 
 def _track_info(track: Track, fields: Fields) -> TrackInfo:
@@ -204,7 +222,10 @@ def _track_info(track: Track, fields: Fields) -> TrackInfo:
         gaps_ms=() if video else _gaps(fields),
         width=fields.whole("width", least=1, most=_MAX_PIXELS) if video else 0,
         height=fields.whole("height", least=1, most=_MAX_PIXELS) if video else 0,
+        pixels=fields.text("pixels", "grey") if video else "grey",
     )
+    if info.pixels not in ("grey", "i420"):
+        raise fields.error(f'pixels is {info.pixels!r:.40}; it is "grey" or "i420"')
     fields.done()
     return info
 
@@ -238,114 +259,3 @@ def _source(fields: Fields) -> Source:
     source = Source(fields.text("what"), fields.text("terms"))
     fields.done()
     return source
-
-
-# --- the tracks ---------------------------------------------------------------------------------------------------------
-
-
-def _check_track(archive: zipfile.ZipFile, info: TrackInfo, names: set[str], where: str) -> None:
-    at = f"{where}, {info.file}"
-    if info.track != "audio" and archive.getinfo(info.file).file_size > _MAX_CSV_BYTES:
-        raise SessionError(f"{at}: more than {_MAX_CSV_BYTES} bytes of text; split the session")
-    if info.track == "video":
-        for _, file in _index(archive.read(info.file), at):
-            if file not in names:
-                raise SessionError(f"{at}: names {file!r:.80}, which is not in the session; copy it again from where it came")
-    elif info.track == "audio":
-        with complaining(at, SessionError):
-            _open_audio(archive.read(info.file), info, at).close()
-    else:
-        _values(archive.read(info.file), at)
-
-
-def _text(content: bytes, where: str) -> list[str]:
-    try:
-        return content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SessionError(f"{where}: not text; copy the session again from where it came") from error
-
-
-def _index(content: bytes, where: str) -> list[tuple[float, str]]:
-    """(t_ms, file) of each frame."""
-    lines = _text(content, where)
-    if not lines or lines[0] != "t_ms,file":
-        raise SessionError(f"{where}: its first line must be t_ms,file; not made by affectkit")
-    frames, last = [], -1.0
-    for number, line in enumerate(lines[1:], start=2):
-        t_ms, comma, file = line.partition(",")
-        t = _float(t_ms)
-        if not comma or t is None or not 0 <= t <= 1e9:
-            raise SessionError(f"{where}, line {number}: {line!r:.60} is not a time in ms and a file")
-        if t <= last:
-            raise SessionError(f"{where}, line {number}: time {t:g} ms does not come after {last:g} ms; frames must be in order")
-        frames.append((t, file))
-        last = t
-    if not frames:
-        raise SessionError(f"{where}: no frames; leave the track out of {MANIFEST} if there is none")
-    return frames
-
-
-def _values(content: bytes, where: str) -> np.ndarray:
-    """float32 (samples,)."""
-    lines = _text(content, where)
-    if not lines or lines[0] != "value":
-        raise SessionError(f"{where}: its first line must be value; not made by affectkit")
-    if len(lines) == 1:
-        raise SessionError(f"{where}: no samples; leave the track out of {MANIFEST} if there is none")
-    try:
-        values = np.array(lines[1:], np.float32)
-    except ValueError:
-        values = np.array([np.nan if (v := _float(line)) is None else v for line in lines[1:]], np.float32)
-    if not np.isfinite(values).all():
-        number = int(np.flatnonzero(~np.isfinite(values))[0]) + 2
-        raise SessionError(f"{where}, line {number}: {lines[number - 1]!r:.60} is not a number")
-    return values
-
-
-def _float(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _open_audio(content: bytes, info: TrackInfo, where: str) -> typing.Any:
-    import soundfile
-
-    if not content:
-        raise SessionError(f"{where}: empty file (0 bytes); record the session again")
-    audio = soundfile.SoundFile(io.BytesIO(content))
-    if audio.frames <= 0 or audio.channels != 1 or audio.samplerate != info.rate_hz:
-        said = f"{audio.frames} samples, {audio.channels} channels, {audio.samplerate} Hz"
-        audio.close()
-        raise SessionError(f"{where}: {said}; expected sound, 1 channel, {info.rate_hz:g} Hz")
-    return audio
-
-
-def _audio_chunks(content: bytes, info: TrackInfo) -> collections.abc.Iterator[Chunk]:
-    with _open_audio(content, info, info.file) as audio:
-        held = np.zeros(0, np.float32)
-        for _, n, t_ns in chunk_times(info, audio.frames):
-            if len(held) < n:  # in blocks of a second or so: each read seeks three times
-                held = np.concatenate([held, audio.read(max(n, audio.samplerate), dtype="float32")])
-            if len(held) < n:
-                raise SessionError(f"{info.file}: ends early at {t_ns / 1e9:.1f} s; copy the session again from where it came")
-            samples, held = held[:n], held[n:]
-            yield Chunk("audio", t_ns, info.rate_hz, samples)
-
-
-def _video_chunks(archive: zipfile.ZipFile, info: TrackInfo, where: str) -> collections.abc.Iterator[Chunk]:
-    from PIL import Image
-
-    for t_ms, file in _index(archive.read(info.file), f"{where}, {info.file}"):
-        with (
-            complaining(f"{where}, {file}", SessionError),
-            Image.open(io.BytesIO(archive.read(file)), formats=("WEBP", "PNG", "JPEG")) as picture,
-        ):
-            if picture.size != (info.width, info.height):
-                raise SessionError(
-                    f"{where}, {file}: {picture.size[0]}x{picture.size[1]} pixels, {MANIFEST} says {info.width}x{info.height}"
-                )
-            frame = np.asarray(picture.convert("L"))
-        yield Chunk("video", round(t_ms * _MS), info.rate_hz, frame[None])

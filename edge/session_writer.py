@@ -18,7 +18,7 @@ import numpy as np
 
 from edge.archive import add_part, beside, dump_json
 from edge.errors import SessionError
-from edge.session import FORMAT, MANIFEST, Planned, Source
+from edge.session import FORMAT, LIVE_FORMAT, MANIFEST, JournalInfo, Planned, Source
 from edge.types import TRACKS, Chunk, Track
 
 _MS = 1_000_000
@@ -40,11 +40,11 @@ class _Timeline:
         """When the next sample is due."""
         return self._segment_ms + self._segment_samples * 1000 / self.rate_hz
 
-    def add(self, chunk: Chunk, where: str) -> None:
+    def add(self, chunk: Chunk, where: str, strict: bool) -> None:
         if chunk.rate_hz != self.rate_hz:
             raise SessionError(f"{where}: {chunk.track} changes from {self.rate_hz:g} to {chunk.rate_hz:g} Hz; a track keeps its rate")
         late_ms = chunk.t_ns / _MS - self.end_ms
-        if late_ms < -self._tolerance_ms:
+        if late_ms < -self._tolerance_ms and strict:
             raise SessionError(
                 f"{where}: {chunk.track} at {chunk.t_ns / _MS:g} ms goes back behind {self.end_ms:g} ms; chunks come in order"
             )
@@ -66,7 +66,9 @@ class SessionWriter:
         title, consent, planned, sources: what ``session.json`` says of it.
         duration_ms: length; by default up to the end of the last sample.
         overwrite: replace what is there.
-        webp_quality: 0 to 100, of the frames.
+        webp_quality: 0 to 100, of the frames; without loss if None.
+        live: for a recording of format 2, whose journal goes to ``journal``.
+        kit: what recorded it, in words; of format 2.
         tolerance_ms: how far a chunk may be from where the one before it ended; later than that is a gap, earlier an error.
 
     Raises:
@@ -83,26 +85,32 @@ class SessionWriter:
         sources: collections.abc.Sequence[Source] = (),
         duration_ms: float | None = None,
         overwrite: bool = False,
-        webp_quality: int = 60,
+        webp_quality: int | None = 60,
         tolerance_ms: float = 20.0,
+        live: JournalInfo | None = None,
+        kit: collections.abc.Mapping[str, str] | None = None,
     ):
         self.path = pathlib.Path(path)
         self._said = {
-            "format": FORMAT,
+            "format": FORMAT if live is None else LIVE_FORMAT,
             "title": title,
             "consent": consent,
             "planned": [dataclasses.asdict(spell) for spell in planned],
             "sources": [dataclasses.asdict(source) for source in sources],
         }
+        if live is not None:
+            self._said |= {"journal": dataclasses.asdict(live), "kit": dict(kit or {})}
+        self._live = live
         self._duration_ms, self._overwrite = duration_ms, overwrite
         self._webp_quality, self._tolerance_ms = webp_quality, tolerance_ms
         self._timelines: dict[Track, _Timeline] = {}
         self._values: dict[Track, io.StringIO] = {}
         self._frames: list[str] = []
-        self._frame_size = (0, 0)
+        self._frame_size, self._pixels = (0, 0), "grey"
         self._last_frame: np.ndarray | None = None
         self._last_frame_ns = -1
         self._audio: typing.Any = None
+        self._journal: typing.Any = None
 
     def __enter__(self) -> SessionWriter:
         self._stack = contextlib.ExitStack()
@@ -133,13 +141,19 @@ class SessionWriter:
                 f"{self.path}: {chunk.track} at {chunk.t_ns / _MS:g} ms holds what is not a number; leave such samples out as a gap"
             )
         timeline = self._timelines.setdefault(chunk.track, _Timeline(chunk, self._tolerance_ms))
-        timeline.add(chunk, str(self.path))
+        timeline.add(chunk, str(self.path), strict=self._live is None)
         if chunk.track == "audio":
             self._add_audio(chunk)
         else:
             text = self._values.setdefault(chunk.track, io.StringIO("value\n"))
             text.seek(0, os.SEEK_END)
             text.writelines(np.format_float_positional(value, unique=True, trim="-") + "\n" for value in chunk.samples.astype(np.float32))
+
+    def journal(self, line: str) -> None:
+        """Append a line of the journal."""
+        if self._journal is None:
+            self._journal = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed by the stack)
+        self._journal.write(line.encode("utf-8"))
 
     def _add_frames(self, chunk: Chunk) -> None:
         from PIL import Image
@@ -148,7 +162,14 @@ class SessionWriter:
         if self._frames and self._frame_size != (width, height):
             raise SessionError(f"{self.path}: video changes to {width}x{height} pixels from {self._frame_size}; a track keeps its size")
         self._frame_size, self._frame_rate_hz = (width, height), chunk.rate_hz
+        pixels = "grey" if chunk.chroma is None else "i420"
+        if self._frames and pixels != self._pixels:
+            raise SessionError(f"{self.path}: video changes to {pixels} from {self._pixels}; a track keeps its colour")
+        self._pixels = pixels
         for number, frame in enumerate(chunk.samples):
+            if chunk.chroma is not None:
+                beside_each_other = chunk.chroma[number].transpose(1, 0, 2).reshape(height // 2, width)
+                frame = np.concatenate([frame, beside_each_other])
             t_ns = chunk.t_ns + round(number * 1e9 / chunk.rate_hz)
             if t_ns <= self._last_frame_ns:
                 raise SessionError(f"{self.path}: a frame at {t_ns / _MS:g} ms does not come after {self._last_frame_ns / _MS:g} ms")
@@ -156,7 +177,11 @@ class SessionWriter:
             if self._last_frame is None or not np.array_equal(frame, self._last_frame):  # a still scene costs one picture
                 self._file, self._last_frame = f"video/{len(self._frames):06d}.webp", frame.copy()
                 buffer = io.BytesIO()
-                Image.fromarray(frame).save(buffer, "WEBP", quality=self._webp_quality, method=6)
+                if self._webp_quality is None:  # while people wait: PNG at its fastest is several times faster than WebP without loss
+                    self._file = f"video/{len(self._frames):06d}.png"
+                    Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
+                else:
+                    Image.fromarray(frame).save(buffer, "WEBP", quality=self._webp_quality, method=6)
                 add_part(self._archive, self._file, buffer.getvalue())
             self._frames.append(f"{_ms(t_ns)},{self._file}")
 
@@ -173,6 +198,8 @@ class SessionWriter:
         if self._frames:
             width, height = self._frame_size
             tracks["video"] = {"rate_hz": self._frame_rate_hz, "width": width, "height": height, "index": "video/index.csv"}
+            if self._pixels != "grey":
+                tracks["video"]["pixels"] = self._pixels
             add_part(self._archive, "video/index.csv", "\n".join(["t_ms,file", *self._frames, ""]).encode("ascii"))
         for track, timeline in sorted(self._timelines.items()):
             file = "audio.flac" if track == "audio" else f"{track}.csv"
@@ -183,6 +210,8 @@ class SessionWriter:
                 add_part(self._archive, file, self._sound.read())
             else:
                 add_part(self._archive, file, self._values[track].getvalue().encode("ascii"))
+        if self._live is not None:
+            self._journal_part(self._live.file)
         if not tracks:
             raise SessionError(f"{self.path}: nothing was recorded; add chunks of one of {', '.join(TRACKS)}")
         ends = [timeline.end_ms for timeline in self._timelines.values()]
@@ -190,6 +219,13 @@ class SessionWriter:
             ends.append(self._last_frame_ns / _MS + 1000 / self._frame_rate_hz)
         duration_ms = max(ends) if self._duration_ms is None else self._duration_ms
         add_part(self._archive, MANIFEST, dump_json({**self._said, "duration_ms": _ms(round(duration_ms * _MS)), "tracks": tracks}))
+
+    def _journal_part(self, name: str) -> None:
+        content = b""
+        if self._journal is not None:
+            self._journal.seek(0)
+            content = self._journal.read()
+        add_part(self._archive, name, content)
 
 
 def _ms(t_ns: int) -> float:

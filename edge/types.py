@@ -112,5 +112,26 @@ class Decision:
     probabilities: collections.abc.Mapping[str, float]
     weights: collections.abc.Mapping[Modality, float]
     absent: collections.abc.Mapping[Modality, Absence]
-    newest_ns: int | None
-    """Capture time of the newest sample used; None with nothing present."""
+    ends_ns: collections.abc.Mapping[Modality, int]
+    """Capture time of the newest sample used of each modality present."""
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Capture time of the newest sample used; None with nothing present."""
+        return max(self.ends_ns.values(), default=None)
+
+    @property
+    def skew_ns(self) -> int:
+        """Between the newest samples of the modalities present: how far apart in time the fused ones lie; 0 for one or none."""
+        return max(self.ends_ns.values(), default=0) - min(self.ends_ns.values(), default=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Something that changed how decisions are made."""
+
+    t_ns: int
+    """When, in the time base of the run."""
+    kind: typing.Literal["plan", "degraded", "restored", "source lost", "source back"]
+    detail: str
+    """What, and why, in words."""

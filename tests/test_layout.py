@@ -16,19 +16,23 @@ SOURCES = sorted(path for package in ("edge", "convert", "benchmarks", "firmware
 EDGE_ORDER = [
     ("edge.errors", "edge.types", "edge.clock", "edge.words", "edge.embedded", "edge.archive"),
     ("edge.preprocess",),
-    ("edge.session",),
+    ("edge.journal", "edge.session_tracks"),
+    ("edge.session", "edge.session_writer"),
     ("edge.sensors",),
     ("edge.bundle",),
     ("edge.inference",),
     ("edge.config",),
     ("edge.purpose",),
     ("edge.outputs",),
+    ("edge.compose",),
     ("edge.runtime",),
     ("edge.inspect",),
+    ("edge.record", "edge.doctor"),
     ("edge.cli",),
 ]
 CONVERT_MAY_IMPORT = ("edge.errors", "edge.types", "edge.bundle", "edge.session", "edge.preprocess", "edge.inference")
-DEVICE_PACKAGES = {"numpy", "PIL", "soundfile", "rich", "ai_edge_litert", "tflite_runtime", "cv2", "smbus2", "edge"}
+DEVICE_PACKAGES = {"numpy", "PIL", "soundfile", "rich", "ai_edge_litert", "tflite_runtime", "cv2", "edge"}
+DEVICE_PACKAGES |= {"smbus2", "picamera2", "libcamera", "pyaudio", "soxr", "bleak"}  # the drivers'
 
 
 def imports(path: pathlib.Path) -> set[str]:

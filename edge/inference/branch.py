@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import collections.abc
 import dataclasses
 import logging
+import typing
 
 import numpy as np
 
@@ -15,6 +18,9 @@ from edge.preprocess.window import Front
 from edge.types import Absence, Chunk, Embedding, Modality, Track, Window
 
 log = logging.getLogger("affectkit")
+
+LeftOut = typing.Literal["", "look", "encode"]
+"""What there was no time for: nothing, a look at the front, or the encoding of the window that it gave."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +41,23 @@ class Branch:
     Args:
         front: makes windows or absences of the chunks.
         encoder: the stage that makes ``embedding`` (width,) of a window.
+        smaller: cheaper encoders of the same windows into the same space, the dearest first; ``variant`` 1 is the first of them.
         input_name: what the encoder calls its input.
         clock: measures costs, in the time base of the deadlines.
         expected_ms: prior of what encoding takes, before anything is measured.
     """
 
-    def __init__(self, front: Front, encoder: Stage, input_name: str, *, patience: Patience, clock: Clock, expected_ms: float = 0.0):
+    def __init__(
+        self,
+        front: Front,
+        encoder: Stage,
+        input_name: str,
+        *,
+        patience: Patience,
+        clock: Clock,
+        expected_ms: float = 0.0,
+        smaller: collections.abc.Sequence[Stage] = (),
+    ):
         self.modality: Modality = front.modality
         self.tracks: tuple[Track, ...] = front.tracks
         self.encoded = 0
@@ -49,8 +66,14 @@ class Branch:
         """Windows, or looks at the front, left out for want of time."""
         self.faults = 0
         """Failures of its stages, and answers that were NaN."""
-        self._front = front
-        self._encoder = encoder
+        self.dropped = False
+        """Left out altogether, to keep the beat for the others."""
+        self.least_gap_ns = 0
+        """Time from one look at the front to the next."""
+        self.variant = 0
+        """Which encoder is used; the last one for a number beyond them."""
+        self.front = front
+        self._encoders = (encoder, *smaller)
         self._input_name = input_name
         self._patience = patience
         self._clock = clock
@@ -63,51 +86,83 @@ class Branch:
         """Stands until the front has something new."""
         self._overtaken = False
         self._gone: dict[Track, str] = {}
+        self._delivered = self.tracks
+        self._looked_ns: int | None = None
         self._look = Cost()
         self._encode = Cost(expected_ms * MS)
 
-    def begin(self, start_ns: int) -> None:
-        """The run starts now: silence counts from here."""
+    @property
+    def variants(self) -> int:
+        """How many encoders there are to choose from."""
+        return len(self._encoders)
+
+    def begin(self, start_ns: int, delivered: collections.abc.Collection[Track] | None = None) -> None:
+        """The run starts now: silence counts from here. ``delivered``: the tracks that have a source, all if None."""
         self._heard_ns = start_ns
+        if delivered is not None:
+            self._delivered = tuple(track for track in self.tracks if track in delivered)
 
     def push(self, chunk: Chunk) -> None:
         """Hand a chunk of one of ``tracks`` to the front."""
         self._heard_ns = max(self._heard_ns, chunk.end_ns)
         self._gone.pop(chunk.track, None)
-        self._front.push(chunk)
+        self.front.push(chunk)
 
     def source_lost(self, track: Track, detail: str) -> None:
         """The source of ``track`` stopped; with all its tracks gone the modality is lost at once, and says why."""
         self._gone[track] = detail
 
-    def update(self, now_ns: int, deadline: Deadline) -> None:
-        """Look at the front, and encode the window it gives, if there is time for that before ``deadline``."""
+    def update(self, now_ns: int, deadline: Deadline, left_out: LeftOut | None = None) -> LeftOut:
+        """Look at the front, and encode the window it gives, if there is time for that before ``deadline``.
+
+        Args:
+            now_ns: the time up to which chunks were pushed.
+            deadline: by when it must be done.
+            left_out: do not judge by ``deadline`` but leave out what was left out in a run that is being repeated.
+
+        Returns:
+            What was left out for want of time.
+        """
+        if self.dropped or (self._looked_ns is not None and now_ns - self._looked_ns < self.least_gap_ns):
+            return ""
         began_ns = self._clock.now_ns()
-        if not deadline.fits(self._look.expected_ns(began_ns) + self._encode.expected_ns(began_ns), began_ns):
+        whole_ns = self._look.expected_ns(began_ns) + self._encode.expected_ns(began_ns)
+        if left_out == "look" or (left_out is None and not deadline.fits(whole_ns, began_ns)):
             self._late()
-            return
+            return "look"
+        self._looked_ns = now_ns
         try:
-            news = self._front.poll(now_ns)
+            news = self.front.poll(now_ns)
         except InferenceError as error:
             self._fail(str(error))
             news = None
         looked_ns = self._clock.now_ns()
         self._look.add(looked_ns - began_ns, looked_ns)
         if news is None:
-            return
+            return ""
         self._fault = None
         if isinstance(news, Absence):
             self._absence = news
             self._overtaken = False
-            return
+            return ""
         self._absence = None
-        if not deadline.fits(self._encode.expected_ns(looked_ns), looked_ns):
+        if left_out == "encode" or (left_out is None and not deadline.fits(self._encode.expected_ns(looked_ns), looked_ns)):
             self._late()
-            return
+            return "encode"
         self._encode_window(news)
         done_ns = self._clock.now_ns()
         self._encode.add(done_ns - looked_ns, done_ns)
         self._lag_ns = max(self._lag_ns, done_ns - self._heard_ns)
+        return ""
+
+    def take_derived(self) -> list[Chunk]:
+        """Chunks that the front made of its own, for other modalities: the pulse in a face."""
+        derived: collections.deque[Chunk] | None = getattr(self.front, "derived", None)
+        if not derived:
+            return []
+        chunks = list(derived)
+        derived.clear()
+        return chunks
 
     def take_lag_ns(self) -> int:
         """Longest time from the arrival of a chunk to the embedding made of it, since this was last asked; 0 if none was made."""
@@ -121,7 +176,8 @@ class Branch:
 
     def _encode_window(self, window: Window) -> None:
         try:
-            vector = self._encoder.run(**{self._input_name: window.samples})["embedding"]
+            encoder = self._encoders[min(self.variant, len(self._encoders) - 1)]
+            vector = encoder.run(**{self._input_name: window.samples})["embedding"]
         except InferenceError as error:
             self._fail(str(error))
             return
@@ -140,12 +196,16 @@ class Branch:
 
     def at(self, tick_ns: int) -> Embedding | Absence:
         """What the modality contributes at ``tick_ns``: its newest embedding, or why there is none."""
-        if self.tracks and all(track in self._gone for track in self.tracks):
-            return Absence(self.modality, "lost", self._gone[self.tracks[0]])
+        if self.dropped:
+            return Absence(self.modality, "late", "left out to keep the beat")
+        if not self._delivered:
+            return Absence(self.modality, "lost", "no source")
+        if all(track in self._gone for track in self._delivered):
+            return Absence(self.modality, "lost", self._gone[self._delivered[0]])
         if tick_ns - self._heard_ns > self._patience.lost_after_ns:
-            return Absence(self.modality, "lost", f"nothing from {' or '.join(self.tracks)}")
+            return Absence(self.modality, "lost", self._why(f"nothing from {' or '.join(self._delivered)}"))
         if self._absence is not None:
-            return self._absence
+            return dataclasses.replace(self._absence, detail=self._why(self._absence.detail)) if self._gone else self._absence
         if self._fault is not None:
             return self._fault
         if self._embedding is None:
@@ -153,6 +213,10 @@ class Branch:
         if tick_ns - self._embedding.end_ns > self._patience.max_age_ns:
             return self._absent_for_time() or Absence(self.modality, "stale", "nothing new for too long")
         return self._embedding
+
+    def _why(self, detail: str) -> str:
+        """``detail``, with what is known of sources that are gone."""
+        return f"{detail} ({'; '.join(self._gone.values())})" if self._gone else detail
 
     def _absent_for_time(self) -> Absence | None:
         return Absence(self.modality, "late", "no time to encode it") if self._overtaken else None

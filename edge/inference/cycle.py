@@ -7,20 +7,26 @@ import logging
 
 from edge.clock import Clock
 from edge.errors import InferenceError
-from edge.inference.branch import Branch
+from edge.inference.branch import Branch, LeftOut
 from edge.inference.fusion import Fusion, NonFiniteError
-from edge.inference.scheduler import Cost, Deadline
+from edge.inference.ladder import Effort
+from edge.inference.scheduler import MS, Cost, Deadline
 from edge.inference.smoothing import Smoother
 from edge.types import MODALITIES, Absence, Chunk, Decision, Embedding, Modality, Track
 
 log = logging.getLogger("affectkit")
+
+Omissions = collections.abc.Mapping[Modality, LeftOut]
+"""What was left out for want of time, of each modality of which something was."""
+_MEMORY = 1 / 40
+"""Share of a new fusion weight in the running one: ten seconds at four decisions a second."""
 
 
 class Cycle:
     """Branches, fusion and smoothing, in the order in which a decision is made.
 
     Args:
-        branches: one a modality, in order of priority: what comes last is late first.
+        branches: one a modality; the one with the most weight in the fusion goes first, so what says least is late first.
         fusion: makes an estimate of what is present.
         smoother: makes a decision of it.
         clock: measures what the fusion takes, in the time base of the deadlines.
@@ -30,6 +36,10 @@ class Cycle:
         self.branches = tuple(branches)
         self.fusion_faults = 0
         """Failures of the fusion stage, and answers that were NaN."""
+        self.weights: dict[Modality, float] = {}
+        """Running fusion weight of each modality that was ever present."""
+        self.left_out: Omissions = {}
+        """What the last ``take`` or ``decide`` left out for want of time."""
         self._by_track: dict[Track, tuple[Branch, ...]] = {}
         for branch in self.branches:
             for track in branch.tracks:
@@ -41,35 +51,47 @@ class Cycle:
         self._clock = clock
         self._cost = Cost()
 
-    def begin(self, start_ns: int) -> None:
-        """The run starts now."""
+    def begin(self, start_ns: int, delivered: collections.abc.Collection[Track] | None = None) -> None:
+        """The run starts now; ``delivered``: the tracks that have a source, all if None."""
         for branch in self.branches:
-            branch.begin(start_ns)
+            branch.begin(start_ns, delivered)
+
+    def set_effort(self, effort: Effort) -> None:
+        """Do as much as ``effort`` says from now on."""
+        for branch in self.branches:
+            branch.dropped = branch.modality in effort.dropped
+            branch.variant = effort.variant
+            if branch.modality == "face":
+                branch.least_gap_ns = effort.face_gap_ms * MS
+                branch.front.detect_stretch = effort.detect_stretch  # type: ignore[attr-defined]
 
     def source_lost(self, track: Track, detail: str) -> None:
         """The source of ``track`` stopped, and why."""
         for branch in self._by_track.get(track, ()):
             branch.source_lost(track, detail)
 
-    def take(self, chunks: collections.abc.Iterable[Chunk], now_ns: int, deadline: Deadline) -> None:
-        """Push every chunk, then encode what is new, once for each modality however many chunks had piled up."""
+    def take(self, chunks: collections.abc.Iterable[Chunk], now_ns: int, deadline: Deadline, omit: Omissions | None = None) -> None:
+        """Push every chunk, then encode what is new, once for each modality however many chunks had piled up.
+
+        Args:
+            chunks: in the order of their ends.
+            now_ns: when they were taken.
+            deadline: by when their embeddings must be there.
+            omit: what to leave out, as in a run that is being repeated; judged by ``deadline`` if None.
+        """
         touched: set[Modality] = set()
         for chunk in chunks:
             for branch in self._by_track.get(chunk.track, ()):
                 branch.push(chunk)
                 touched.add(branch.modality)
-        before_fusion = deadline.sooner_by(self._cost.expected_ns(self._clock.now_ns()))
-        for branch in self.branches:
-            if branch.modality in touched:
-                branch.update(now_ns, before_fusion)
+        self._update([branch for branch in self._by_weight() if branch.modality in touched], now_ns, deadline, omit)
 
-    def decide(self, tick_ns: int, deadline: Deadline) -> Decision:
-        """The decision of the tick at ``tick_ns``; it always comes, whatever failed."""
-        before_fusion = deadline.sooner_by(self._cost.expected_ns(self._clock.now_ns()))
+    def decide(self, tick_ns: int, deadline: Deadline, omit: Omissions | None = None) -> Decision:
+        """The decision of the tick at ``tick_ns``; it always comes, whatever failed. ``omit`` as in ``take``."""
+        self._update(self._by_weight(), tick_ns, deadline, omit)
         present: dict[Modality, Embedding] = {}
         absent = dict(self._never)
         for branch in self.branches:
-            branch.update(tick_ns, before_fusion)
             said = branch.at(tick_ns)
             if isinstance(said, Embedding):
                 present[branch.modality] = said
@@ -88,7 +110,26 @@ class Cycle:
             return self._smoother.nothing(tick_ns, absent)
         done_ns = self._clock.now_ns()
         self._cost.add(done_ns - began_ns, done_ns)
-        return self._smoother.decide(estimate, max(embedding.end_ns for embedding in present.values()))
+        for modality, weight in estimate.weights.items():
+            self.weights[modality] = weight + (self.weights.get(modality, weight) - weight) * (1 - _MEMORY)
+        return self._smoother.decide(estimate, {modality: embedding.end_ns for modality, embedding in present.items()})
+
+    def _by_weight(self) -> list[Branch]:
+        return sorted(self.branches, key=lambda branch: -self.weights.get(branch.modality, 1.0))
+
+    def _update(self, branches: collections.abc.Iterable[Branch], now_ns: int, deadline: Deadline, omit: Omissions | None) -> None:
+        before_fusion = deadline.sooner_by(self._cost.expected_ns(self._clock.now_ns()))
+        left_out: dict[Modality, LeftOut] = {}
+        derived: list[Chunk] = []
+        for branch in branches:
+            done = branch.update(now_ns, before_fusion, None if omit is None else omit.get(branch.modality, ""))
+            if done:
+                left_out[branch.modality] = done
+            derived += branch.take_derived()
+        for chunk in derived:  # after all: who goes first must not matter
+            for branch in self._by_track.get(chunk.track, ()):
+                branch.push(chunk)
+        self.left_out = left_out
 
     def take_lag_ns(self) -> int:
         """Longest time from the arrival of a chunk to the embedding made of it, since this was last asked; 0 if none was made."""

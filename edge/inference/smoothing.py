@@ -28,10 +28,10 @@ class Smoother:
     def nothing(self, t_ns: int, absent: collections.abc.Mapping[Modality, Absence]) -> Decision:
         """The decision of a tick with no estimate: there is none, and the label held is forgotten."""
         self._held = None
-        return Decision(t_ns, None, "no decision", 0.0, {}, {}, absent, None)
+        return Decision(t_ns, None, "no decision", 0.0, {}, {}, absent, {})
 
-    def decide(self, estimate: Estimate, newest_ns: int | None) -> Decision:
-        """The decision for ``estimate``; ``newest_ns`` is the capture time of the newest sample behind it.
+    def decide(self, estimate: Estimate, ends_ns: collections.abc.Mapping[Modality, int]) -> Decision:
+        """The decision for ``estimate``; ``ends_ns`` are the capture times of the newest samples behind it, by modality.
 
         ``confidence`` is the probability of the label given out, or of the leading one when it abstains.
         """
@@ -53,5 +53,5 @@ class Smoother:
             probabilities=dict(zip(self._labels, probabilities, strict=True)),
             weights=estimate.weights,
             absent=estimate.absent,
-            newest_ns=newest_ns,
+            ends_ns=ends_ns,
         )

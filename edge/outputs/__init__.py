@@ -24,6 +24,8 @@ class Opening:
     """How long it will go on; None if until stopped."""
     fast: bool
     """True if time is virtual and runs as fast as the machine goes."""
+    recording: str = ""
+    """File that keeps pictures and sound of this run; none if empty."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Timing:
 
 
 class Sink(typing.Protocol):
-    """A descendant must override all three; ``give`` is called from the thread that decides, so it must be quick."""
+    """A descendant must override all three; it may have ``note(event)`` too, which is told of every ``Event`` before the next decision.
+
+    At real pace a sink has a thread of its own (``edge.outputs.outlet``).
+    """
 
     def open(self, opening: Opening) -> None:
         """Begin. InputError if it cannot, for instance because its file exists."""

@@ -7,7 +7,7 @@ import time
 import typing
 
 from edge.outputs import Opening, Timing
-from edge.types import MODALITIES, Decision
+from edge.types import MODALITIES, Decision, Event
 
 if typing.TYPE_CHECKING:
     from rich.live import Live
@@ -30,9 +30,11 @@ def bar(share: float, cells: int = BAR_CELLS, *, ascii_only: bool = False) -> st
 
 
 def lines_of(
-    opening: Opening, decision: Decision, timing: Timing, misses: int, *, ascii_only: bool = False
+    opening: Opening, decision: Decision, timing: Timing, misses: int, *, event: str = "", ascii_only: bool = False
 ) -> collections.abc.Iterator[tuple[str, str]]:
     """The view as (text, style) pairs, a line each."""
+    if opening.recording:
+        yield f"  RECORDING pictures and sound of everybody in reach, to {opening.recording}", "bold white on red"
     elapsed_s = (decision.t_ns - opening.start_ns) / 1e9
     left = ""
     if opening.duration_ns is not None:
@@ -49,12 +51,15 @@ def lines_of(
         absence = decision.absent.get(modality)
         if absence is None:
             weight = decision.weights.get(modality, 0.0)
-            yield f"  {modality:<12}{bar(weight, ascii_only=ascii_only)} {weight:4.2f}", "cyan"
+            age_ms = (decision.t_ns - decision.ends_ns.get(modality, decision.t_ns)) / 1e6
+            yield f"  {modality:<12}{bar(weight, ascii_only=ascii_only)} {weight:4.2f}   {age_ms:5.0f} ms old", "cyan"
         else:
             yield f"  {modality:<12}{absence.reason}: {absence.detail}", "dim red"
     yield "", ""
     latency = "   -" if timing.latency_ns is None else f"{timing.latency_ns / 1e6:4.0f}"
     yield f"  latency {latency} ms   response {timing.response_ns / 1e6:4.0f} of {opening.budget_ms} ms   misses {misses}", "dim"
+    if event:
+        yield f"  {event}", "yellow"
 
 
 class Console:
@@ -70,6 +75,7 @@ class Console:
         self._now_s = now_s
         self._drawn_s = float("-inf")
         self._misses = 0
+        self._event = ""
         self._opening: Opening | None = None
         self._live: Live | None = None
         self._ascii_only = False
@@ -97,10 +103,16 @@ class Console:
             self._drawn_s = now_s
             self._live.update(self._view(self._opening, decision, timing), refresh=True)
 
+    def note(self, event: Event) -> None:
+        if event.kind == "plan" and self._live is None:
+            print(f"affectkit: plan: {event.detail}", file=self._stream, flush=True)
+        else:
+            self._event = f"{event.kind}: {event.detail}"
+
     def _view(self, opening: Opening, decision: Decision, timing: Timing) -> Text:
         from rich.text import Text
 
-        lines = lines_of(opening, decision, timing, self._misses, ascii_only=self._ascii_only)
+        lines = lines_of(opening, decision, timing, self._misses, event=self._event, ascii_only=self._ascii_only)
         return Text("\n", no_wrap=True, overflow="ellipsis", end="").join(Text(line, style) for line, style in lines)
 
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""One decision a line, as JSON: what was decided and no measured times, so the same input gives the same bytes."""
+"""One decision a line, as JSON: what was decided and no measured times, so the same input gives the same bytes.
+
+At real pace there may be lines between that have ``event`` instead of ``state``: a source that was lost, an effort that changed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import typing
 
 from edge.errors import InputError
 from edge.outputs import Opening, Timing
-from edge.types import MODALITIES, Decision
+from edge.types import MODALITIES, Decision, Event
 
 DIGITS = 4
 """Decimals of probabilities and weights: finer than any int8 stage resolves."""
@@ -31,6 +34,8 @@ def as_record(decision: Decision, start_ns: int) -> dict[str, object]:
             m: {"reason": decision.absent[m].reason, "detail": decision.absent[m].detail} for m in MODALITIES if m in decision.absent
         },
         "newest_ms": None if newest is None else _ms(newest - start_ns),
+        "skew_ms": _ms(decision.skew_ns),
+        "ages_ms": {m: _ms(decision.t_ns - decision.ends_ns[m]) for m in MODALITIES if m in decision.ends_ns},
     }
 
 
@@ -79,11 +84,16 @@ class JsonLines:
             raise InputError(f"{target}: cannot be created: {error.strerror or error}") from error
 
     def give(self, decision: Decision, timing: Timing) -> None:
+        self._write(as_record(decision, self._start_ns))
+
+    def note(self, event: Event) -> None:
+        self._write({"t_ms": _ms(event.t_ns - self._start_ns), "event": event.kind, "detail": event.detail})
+
+    def _write(self, record: dict[str, object]) -> None:
         if self._file is None:
             raise ValueError(f"{self._path}: given a decision before it was opened")
-        line = json.dumps(as_record(decision, self._start_ns), ensure_ascii=False) + "\n"
         try:
-            self._file.write(line)
+            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
             self._file.flush()
         except OSError:
             self._torn = True

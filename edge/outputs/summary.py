@@ -14,10 +14,12 @@ from edge.outputs import Opening, Timing
 from edge.outputs.histogram import Histogram
 from edge.outputs.jsonlines import refuse_existing
 from edge.sensors import PlannedAbsence
-from edge.types import MODALITIES, Decision, Modality, Track
+from edge.types import MODALITIES, Decision, Event, Modality, Track
 
 REASONS = ("lost", "stale", "noisy", "late")
 PERCENTILES = (50, 95, 99)
+KEPT_EVENTS = 200
+"""The first ones are kept in words, all are counted."""
 
 
 class Noticed:
@@ -70,7 +72,10 @@ class Summary:
         self._labels: collections.Counter[str] = collections.Counter()
         self._absences: dict[Modality, collections.Counter[str]] = {m: collections.Counter() for m in MODALITIES}
         self._latency, self._response, self._compute = Histogram(), Histogram(), Histogram()
+        self._skew = Histogram()
         self._late_ticks = self._skipped_ticks = 0
+        self._kinds: collections.Counter[str] = collections.Counter()
+        self._events: list[dict[str, typing.Any]] = []
         self._noticed = [Noticed(planned_absence) for planned_absence in planned]
 
     def open(self, opening: Opening) -> None:
@@ -86,6 +91,7 @@ class Summary:
             self._absences[modality][absence.reason] += 1
         if timing.latency_ns is not None:
             self._latency.add(timing.latency_ns)
+            self._skew.add(decision.skew_ns)
         self._response.add(timing.response_ns)
         self._compute.add(timing.compute_ns)
         self._late_ticks += timing.missed
@@ -94,6 +100,12 @@ class Summary:
             t_ms = (decision.t_ns - self._opening.start_ns) / 1e6
             for noticed in self._noticed:
                 noticed.see(t_ms, decision)
+
+    def note(self, event: Event) -> None:
+        self._kinds[event.kind] += 1
+        if self._opening is not None and len(self._events) < KEPT_EVENTS:
+            t_s = round((event.t_ns - self._opening.start_ns) / 1e9, 3)
+            self._events.append({"t_s": t_s, "event": event.kind, "detail": event.detail})
 
     def close(self) -> None:
         pass
@@ -120,6 +132,9 @@ class Summary:
             "late_ticks": self._late_ticks,
             "skipped_ticks": self._skipped_ticks,
             "modalities": {m: _fractions(self._absences[m], decisions) for m in MODALITIES},
+            "skew_ms": _distribution(self._skew),
+            "event_counts": dict(self._kinds),
+            "events": list(self._events),
             "planned_absences": [noticed.as_record() for noticed in self._noticed if noticed.reached],
             **measured,
         }
@@ -182,6 +197,9 @@ def as_table(report: collections.abc.Mapping[str, typing.Any]) -> str:
         lines.append(row("memory", f"peak {report['peak_rss_mib']:.0f} MiB"))
     dropped: dict[Track, int] = {track: n for track, n in report.get("dropped_chunks", {}).items() if n}
     lines.append(row("dropped chunks", ", ".join(f"{track} {n}" for track, n in dropped.items()) or "none"))
+    for said in report.get("events", []):
+        if said["event"] != "plan":
+            lines.append(row(said["event"], f"at {said['t_s']:.1f} s: {said['detail']}"))
     faults = {stage: n for stage, n in report.get("faults", {}).items() if n}
     if faults:
         lines.append(row("faults", ", ".join(f"{stage} {n}" for stage, n in faults.items())))

@@ -171,6 +171,8 @@ class FaceFront:
 
     def __init__(self, parameters: FaceParameters, detect: Detect):
         self.parameters, self._detect = parameters, detect
+        self.detect_stretch = 1
+        """Factor on ``detect_every``, to do less."""
         self._box: np.ndarray | None = None
         """Where the face was last; of a face not yet confirmed too."""
         self._frame: np.ndarray | None = None
@@ -235,7 +237,7 @@ class FaceFront:
             self._follower = None
         followed = self._follow(frame) if self.box is not None else None
         self._since_detection += 1
-        if followed is not None and self._since_detection < p.detect_every:
+        if followed is not None and self._since_detection < p.detect_every * self.detect_stretch:
             self._box = followed
             return followed
         self._since_detection = 0

@@ -64,17 +64,21 @@ class Pump:
     """The thread of one sensor. Whatever goes wrong in it ends as ``lost``: it never kills the run.
 
     Args:
-        sensor: already open; closed by ``stop``.
+        sensor: closed by ``stop``.
         inbox: takes its chunks.
+        opened: False if the thread is to open it.
+        loud: warn when it is lost.
     """
 
-    def __init__(self, sensor: Sensor, inbox: Inbox):
+    def __init__(self, sensor: Sensor, inbox: Inbox, *, opened: bool = True, loud: bool = True):
         self.sensor = sensor
         self.lost: str | None = None
         """Why the sensor stopped, in one line; None while it runs and after it ended as it should."""
         self.ended = False
         """True once there will be no more chunks."""
-        self._inbox = inbox
+        self.delivered = 0
+        """Chunks so far."""
+        self._inbox, self._opened, self._loud = inbox, opened, loud
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"sensor {'+'.join(sensor.tracks)}", daemon=True)
 
@@ -83,17 +87,33 @@ class Pump:
 
     def _run(self) -> None:
         try:
+            if not self._opened:
+                self.sensor.open()
             while not self._stopping and (chunk := self.sensor.read()) is not None:
+                if self._stopping:  # given up while it hung: its successor has the word
+                    break
+                self.delivered += 1
                 self._inbox.put(chunk)
         except EdgeError as error:
             self.lost = str(error)
         except Exception as error:  # a driver's bug must not take the other sensors with it
             self.lost = f"{type(error).__name__}: {error}"
         finally:
-            if self.lost is not None and not self._stopping:
+            if self.lost is not None and not self._stopping and self._loud:
                 log.warning("%s lost: %s", " and ".join(self.sensor.tracks), self.lost)
             self.ended = True
             self._inbox.notify()
+
+    def abandon(self) -> None:
+        """Give up a sensor without waiting for it: it is closed in a thread of its own, however long that takes."""
+        self._stopping = True
+        threading.Thread(target=self._close, name="close", daemon=True).start()
+
+    def _close(self) -> None:
+        try:
+            self.sensor.close()
+        except Exception as error:  # it is already given up; what it says in passing is for those who look for it
+            log.debug("%s: closing it failed: %s", " and ".join(self.sensor.tracks), error)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the sensor and wait for the thread, at most ``timeout_s``: a driver that hangs in a system call is left behind."""
@@ -104,8 +124,3 @@ class Pump:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 log.warning("%s: its driver did not stop within %.0f s and is left behind", " and ".join(self.sensor.tracks), timeout_s)
-
-
-def lost_tracks(pumps: collections.abc.Iterable[Pump]) -> dict[Track, str]:
-    """Tracks whose sensor stopped, and why."""
-    return {track: pump.lost for pump in pumps if pump.lost is not None for track in pump.sensor.tracks}

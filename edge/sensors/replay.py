@@ -46,7 +46,7 @@ class Replay:
         self.tracks: tuple[Track, ...] = tuple(track for track in TRACKS if track in present)
         self.duration_ns: int | None = recording.duration_ns
         self.planned = recording.planned
-        self._recording = recording
+        self.recording = recording
         self._clock = clock
         self._closed = threading.Event()
         self._chunks: collections.abc.Iterator[Chunk] | None = None
@@ -54,14 +54,14 @@ class Replay:
 
     def open(self) -> None:
         self._start_ns = self._clock.now_ns()
-        self._chunks = merged(self._recording)
+        self._chunks = merged(self.recording)
 
     def read(self) -> Chunk | None:
         if self._chunks is None:
             raise SensorError("replay: read before it was opened; call open() first")
         chunk = next(self._chunks, None)
         # Silence up to the end of the session is part of it: the last absences are only seen by waiting for them.
-        until_ns = self._recording.duration_ns if chunk is None else chunk.end_ns
+        until_ns = self.recording.duration_ns if chunk is None else chunk.end_ns
         if self._clock.wait(self._closed, self._start_ns + until_ns) or chunk is None:
             return None
         return dataclasses.replace(chunk, t_ns=chunk.t_ns + self._start_ns) if self._start_ns else chunk

@@ -21,16 +21,18 @@ class CameraSettings:
     """Table ``[camera]``, for picamera2 and V4L2 alike."""
 
     width: int = 320
-    """Pixels, even; the camera's nearest size is taken, and said."""
+    """Pixels, even. Frames have this size: where the camera's is another one, the middle is cut out to this shape and averaged."""
     height: int = 240
+    """Pixels, even."""
     rate_hz: int = 15
-    """Frames in a second; rPPG wants 20 to 30."""
+    """Frames in a second; rPPG wants 20 to 30. A camera's nearest is taken, and said; one that is faster is thinned out evenly."""
     colour: bool = True
     """Keep Cb and Cr beside luma, which rPPG needs; the face needs luma alone."""
     exposure_us: int = 0
-    """Fixed exposure time in microseconds; 0 leaves it to the camera."""
+    """Fixed exposure time in microseconds, at most the time between two frames; 0 leaves it to the camera."""
     gain_percent: int = 0
-    """Fixed analogue gain in percent (100 is 1.0), with a fixed exposure; 0 leaves it to the camera."""
+    """Fixed analogue gain in percent (100 is 1.0), with a fixed exposure; 0 leaves it to the camera. V4L2 knows no unit of gain: 100 is
+    the camera's least there, 1600 its greatest."""
     upside_down: bool = False
     """Turn the picture by 180 degrees."""
 
@@ -42,6 +44,11 @@ class CameraSettings:
         _within("camera.rate_hz", self.rate_hz, 1, 120)
         _within("camera.exposure_us", self.exposure_us, 0, 1_000_000)
         _within("camera.gain_percent", self.gain_percent, 0, 6400)
+        if self.exposure_us * self.rate_hz > 1_000_000:
+            most = 1_000_000 // self.rate_hz
+            raise ConfigError(f"camera.exposure_us: got {self.exposure_us}; at {self.rate_hz} frames a second it is {most} at most")
+        if self.gain_percent and not self.exposure_us:
+            raise ConfigError(f"camera.gain_percent: got {self.gain_percent} without camera.exposure_us; set both, or neither")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +74,7 @@ class SensorSettings:
     """Both kinds of camera."""
     microphone: MicrophoneSettings = MicrophoneSettings()
     """Sound."""
-    max30102: Max30102Settings = Max30102Settings()
+    max30102: Max30102Settings = dataclasses.field(default_factory=Max30102Settings)
     """Pulse."""
-    ads1115: Ads1115Settings = Ads1115Settings()
+    ads1115: Ads1115Settings = dataclasses.field(default_factory=Ads1115Settings)
     """Skin conductance."""

@@ -37,7 +37,7 @@ def one_line(capsys) -> str:
         (["--bundle", "none.affectkit"], "none.affectkit"),
         (["--config", "none.toml"], "cannot be read"),
         (["--config", "typo.toml"], "did you mean 'budget_ms'?"),
-        (["--threads", "0"], "threads: got 0"),
+        (["--threads", "-1"], "threads: got -1"),
         (["--report", "report.json"], "exists already"),
     ],
 )

@@ -158,7 +158,7 @@ def decision(t_ms: float, label: str | None = "calm", absent: dict[str, str] | N
         probabilities={"positive": 0.1, "calm": 0.7, "low": 0.1, "tense": 0.1},
         weights={m: 1 / len(present) for m in present},
         absent=absences,
-        newest_ns=round((t_ms - 20) * MS) if present else None,
+        ends_ns={m: round((t_ms - 20 - 5 * i) * MS) for i, m in enumerate(present)},
     )
     return dataclasses.replace(made, **changes)
 
