@@ -26,10 +26,18 @@ from edge import embedded
 from edge.errors import EdgeError
 
 if typing.TYPE_CHECKING:
+    from edge.bundle import Bundle
     from edge.config import Settings
+    from edge.sensors.recorder import Recorder
 
 GROUP = "affectkit.commands"
-CHECKOUT_COMMANDS = {"run": "edge.cli:add_commands", "inspect": "edge.inspect:add_commands", "verify": "edge.inspect:add_verify"}
+CHECKOUT_COMMANDS = {
+    "run": "edge.cli:add_commands",
+    "record": "edge.record:add_commands",
+    "doctor": "edge.doctor:add_commands",
+    "inspect": "edge.inspect:add_commands",
+    "verify": "edge.inspect:add_verify",
+}
 """Known without installation, for ``python -m edge`` in a checkout."""
 _BEGAN_S = time.perf_counter()
 
@@ -147,18 +155,28 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description="Runs a bundle on its sources: by default the embedded bundle on the embedded session, in real time. "
         "Ctrl-C ends it tidily, with the summary and exit status 0. Frames and audio are never written.",
     )
+    add_run_options(parser)
+    parser.add_argument("--fast", action="store_true", help="replay as fast as the machine goes, in virtual time")
+    parser.set_defaults(run=lambda args: execute(args))
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that runs a bundle on sources."""
     parser.add_argument("--bundle", metavar="PATH", help="the .affectkit file to run; default: the embedded one")
     parser.add_argument(
-        "--source", metavar="SOURCE", action="append", default=[], help="replay:PATH; may be repeated; default: the embedded session"
+        "--source",
+        metavar="SOURCE",
+        action="append",
+        default=[],
+        help="such as replay:PATH, picamera2:0, usb:0, microphone:default, max30102:1, ads1115:1, strap:NAME; may be repeated; "
+        "default: the embedded session",
     )
     parser.add_argument("--config", metavar="FILE", help="settings, such as kit.toml; options given here win")
-    parser.add_argument("--fast", action="store_true", help="replay as fast as the machine goes, in virtual time")
     parser.add_argument("--jsonl", metavar="FILE", help="write one decision a line to FILE; - is standard output")
     parser.add_argument("--report", metavar="FILE", help="write the summary to FILE as JSON")
     parser.add_argument("--duration", metavar="S", type=_positive, help="end after S seconds of session")
     parser.add_argument("--overwrite", action="store_true", help="replace FILEs that exist")
-    parser.add_argument("--threads", metavar="N", type=int, help="interpreter threads of a stage; default 1")
-    parser.set_defaults(run=_run)
+    parser.add_argument("--threads", metavar="N", type=int, help="interpreter threads of a stage; default: what is fastest here")
 
 
 def _positive(text: str) -> float:
@@ -168,7 +186,8 @@ def _positive(text: str) -> float:
     raise argparse.ArgumentTypeError(f"got {text!r}; it is a number above 0")
 
 
-def _run(args: argparse.Namespace) -> int:
+def execute(args: argparse.Namespace, recorder: collections.abc.Callable[[Settings, Bundle], Recorder] | None = None) -> int:
+    """Run what ``args`` say, written down by what ``recorder`` makes; the exit status."""
     # Before numpy is loaded: its matrices here are small, and waking a second thread for them costs ten times the work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edge.bundle import load_bundle
@@ -176,6 +195,7 @@ def _run(args: argparse.Namespace) -> int:
     from edge.outputs.console import Console
     from edge.outputs.jsonlines import JsonLines, refuse_existing
     from edge.outputs.summary import as_table, write_report
+    from edge.outputs.watchdog import Watchdog
     from edge.runtime import Runtime
 
     settings = _settings(args)
@@ -188,11 +208,12 @@ def _run(args: argparse.Namespace) -> int:
         bundle,
         settings.sources.use or (f"replay:{embedded.SESSION}",),
         settings=settings,
-        fast=args.fast,
+        fast=getattr(args, "fast", False),
         duration_s=args.duration,
+        journal=None if recorder is None else recorder(settings, bundle),
         began_s=_BEGAN_S,
     )
-    sinks: list[Sink] = []
+    sinks: list[Sink] = [Watchdog()] if Watchdog.wanted() else []
     if outputs.jsonl:
         sinks.append(JsonLines(outputs.jsonl, overwrite=outputs.overwrite))
     if outputs.console:

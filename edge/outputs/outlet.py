@@ -147,7 +147,7 @@ class Outlets:
             except (OSError, EdgeError) as error:
                 if _name(sink) not in self.failed and not isinstance(error, BrokenPipeError):
                     self.failed.append(_name(sink))
-                    log.warning("%s: %s", _name(sink), error)
+                    log.warning("%s: %s", _name(sink), getattr(error, "strerror", None) or error)
 
     def dropped(self) -> dict[str, int]:
         """Decisions that a sink was too slow for, by its kind."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -67,7 +69,7 @@ def test_a_step_up_that_has_to_be_taken_back_doubles_the_time_until_the_next():
         if ladder.rung < before:
             tries.append(beat)
         beat += 1
-    waits = [b - a for a, b in zip(tries, tries[1:], strict=False)]
+    waits = [b - a for a, b in itertools.pairwise(tries)]
     assert waits[1] > 1.6 * waits[0] and waits[2] > 1.6 * waits[1]
 
 

@@ -24,7 +24,8 @@ def test_a_line_says_what_was_decided_in_a_fixed_order_with_four_digits_and_no_m
     assert json.dumps(as_record(made, 0)) == (
         '{"t_ms": 250, "state": "decided", "label": "calm", "confidence": 0.1235, '
         '"probabilities": {"positive": 0.1, "calm": 0.7, "low": 0.1, "tense": 0.1}, "weights": {"face": 0.6667, "physiology": 0.3333}, '
-        '"absent": {"speech": {"reason": "lost", "detail": "because"}}, "newest_ms": 230, "skew_ms": 5, "ages_ms": {"face": 20, "physiology": 25}}'
+        '"absent": {"speech": {"reason": "lost", "detail": "because"}}, "newest_ms": 230, '
+        '"skew_ms": 5, "ages_ms": {"face": 20, "physiology": 25}}'
     )
 
 

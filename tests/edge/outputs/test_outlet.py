@@ -71,7 +71,7 @@ def test_a_full_disk_ends_that_sink_alone_with_one_line(caplog):
             outlets.give(decision(i), timing(), [])
         outlets.close()
     assert len(good.given) == 50 and outlets.failed == ["Full"]
-    assert len(caplog.records) == 1 and "Full: No space left on device; nothing more goes there" in caplog.records[0].getMessage()
+    assert len(caplog.records) == 1 and "Full: No space left on device" in caplog.records[0].getMessage()
 
 
 def test_a_sink_that_cannot_begin_is_an_error_at_once_and_the_others_are_closed():
