@@ -66,12 +66,17 @@ def decode(parameters: DetectorParameters, outputs: collections.abc.Mapping[str,
         if scores.shape != parameters.cells(stride) or boxes.shape != (*scores.shape, 3):
             got, want = (scores.shape, boxes.shape), parameters.cells(stride)
             raise ValueError(f"decode: grid {stride} has shapes {got}, not {want} cells; model and parameters differ")
-        rows, columns = np.nonzero(scores >= parameters.score_at_least)
+        sure = np.flatnonzero(scores >= parameters.score_at_least)
+        if not len(sure):
+            continue
+        rows, columns = np.divmod(sure, scores.shape[1])
         u, v, w = boxes[rows, columns].T
         x = (columns + 0.5 + u * parameters.reach_cells) * stride
         y = (rows + 0.5 + v * parameters.reach_cells) * stride
         half = base / 2 * np.exp2(w * parameters.reach_octaves)
         found.append(np.stack([x - half, y - half, x + half, y + half, scores[rows, columns]], axis=1))
+    if not found:
+        return np.zeros((0, 5), np.float32)
     every = np.concatenate(found).astype(np.float32)
     return every[np.argsort(-every[:, 4], kind="stable")]
 

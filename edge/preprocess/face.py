@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import math
 
 import numpy as np
 
@@ -21,6 +22,7 @@ Detect = collections.abc.Callable[[np.ndarray], np.ndarray]
 _TEMPLATE_PX = 16
 _SEARCH_PX = 26
 """The template slides 5 px each way over the search window: a third of the face between two frames."""
+_PLACES = _SEARCH_PX - _TEMPLATE_PX + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +70,19 @@ def sharpness(face: np.ndarray) -> float:
     Returns:
         0 (featureless) to about 1.5 (noise); a FER2013 tile has 0.76 (median).
     """
-    inner = 4 * face[1:-1, 1:-1] - face[:-2, 1:-1] - face[2:, 1:-1] - face[1:-1, :-2] - face[1:-1, 2:]
-    spread = float(face.std())
-    return float(inner.std()) / spread if spread > 1e-6 else 0.0
+    inner = 4 * face[1:-1, 1:-1]
+    for neighbour in (face[:-2, 1:-1], face[2:, 1:-1], face[1:-1, :-2], face[1:-1, 2:]):
+        inner -= neighbour
+    spread = deviation(face)[1]
+    return deviation(inner)[1] / spread if spread > 1e-6 else 0.0
+
+
+def deviation(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of ``values``, any shape; a third of the time of numpy's two."""
+    flat = values.ravel()
+    mean = float(np.add.reduce(flat, dtype=np.float64)) / flat.size
+    centred = flat - np.float32(mean)
+    return mean, float(np.sqrt(centred.dot(centred) / flat.size))
 
 
 def square(box: np.ndarray, margin: float) -> tuple[float, float, float, float]:
@@ -104,8 +116,9 @@ def judge(frame: np.ndarray, box: np.ndarray, face: np.ndarray, parameters: Face
     x0, y0, x1, y1 = square(box, 1.0)
     side = x1 - x0
     in_view = max(0.0, min(x1, frame.shape[1]) - max(x0, 0.0)) * max(0.0, min(y1, frame.shape[0]) - max(y0, 0.0)) / side**2
-    luma = (face[..., 0] + 1.0) * 127.5
-    mean, contrast, sharp = float(luma.mean()), float(luma.std()), sharpness(luma)
+    # in units of the crop: an offset of 1, a step of 127.5
+    mean, contrast = deviation(face)
+    mean, contrast, sharp = (mean + 1.0) * 127.5, contrast * 127.5, sharpness(face[..., 0])
     checks = (
         (side < p.smallest_px, f"face too small: {side:.0f} px"),
         (in_view < p.least_in_view, f"face only {100 * in_view:.0f} % in view"),
@@ -123,25 +136,27 @@ def judge(frame: np.ndarray, box: np.ndarray, face: np.ndarray, parameters: Face
         0.3 + 0.7 * contrast / (3 * p.least_contrast),
         0.2 + 0.8 * sharp / p.full_sharpness,
     )
-    return float(np.prod(np.clip(ramps, 0.0, 1.0))), ""
+    return math.prod(min(max(ramp, 0.0), 1.0) for ramp in ramps), ""
 
 
 class _Follower:
     """Follows a face between detections by normalised correlation of a 16x16 picture of it (Lewis, 1995)."""
 
     def __init__(self, frame: np.ndarray, box: np.ndarray):
-        self.template = self._normal(crop_area(frame, square(box, 1.0), _TEMPLATE_PX, _TEMPLATE_PX))
-
-    @staticmethod
-    def _normal(patches: np.ndarray) -> np.ndarray:
-        centred = patches - patches.mean(axis=(-2, -1), keepdims=True)
-        return centred / np.maximum(np.sqrt((centred**2).sum(axis=(-2, -1), keepdims=True)), 1e-3)
+        template = crop_area(frame, square(box, 1.0), _TEMPLATE_PX, _TEMPLATE_PX)
+        template = template - template.mean()
+        self.template = template / max(float(np.sqrt((template**2).sum())), 1e-3)
 
     def find(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, float]:
         """Where the face went, within a third of its side: the moved box (4,) and the correlation, -1 to 1."""
         window = crop_area(frame, square(box, _SEARCH_PX / _TEMPLATE_PX), _SEARCH_PX, _SEARCH_PX)
-        patches = np.lib.stride_tricks.sliding_window_view(window, (_TEMPLATE_PX, _TEMPLATE_PX))
-        match = np.tensordot(self._normal(patches), self.template, axes=((2, 3), (0, 1)))
+        window -= np.add.reduce(window, axis=None) / window.size  # keeps the sums of squares small
+        patches = np.lib.stride_tricks.as_strided(window, (_PLACES, _PLACES, _TEMPLATE_PX, _TEMPLATE_PX), window.strides * 2)
+        # The template sums to 0, so the mean of a patch takes no part in the product; its variance comes from running sums.
+        product = (patches.reshape(_PLACES**2, -1) @ self.template.reshape(-1)).reshape(_PLACES, _PLACES)
+        sums, squares = _box_sums(window), _box_sums(window * window)
+        energy = squares - sums * sums / _TEMPLATE_PX**2
+        match = product / np.maximum(np.sqrt(np.maximum(energy, 0.0)), 1e-3)
         row, column = np.unravel_index(int(np.argmax(match)), match.shape)
         reach = (_SEARCH_PX - _TEMPLATE_PX) // 2
         x0, y0, x1, y1 = square(box, 1.0)
@@ -149,6 +164,14 @@ class _Follower:
         dx = (column - reach + _peak(match[row], int(column))) * pixel
         dy = (row - reach + _peak(match[:, column], int(row))) * pixel
         return np.array([x0 + dx, y0 + dy, x1 + dx, y1 + dy], np.float32), float(match[row, column])
+
+
+def _box_sums(window: np.ndarray) -> np.ndarray:
+    """Sums over every square of ``_TEMPLATE_PX`` in a (26, 26) window: (11, 11), float64."""
+    total = np.zeros((_SEARCH_PX + 1, _SEARCH_PX + 1))
+    np.cumsum(np.cumsum(window, axis=0, dtype=np.float64), axis=1, out=total[1:, 1:])
+    rows = total[_TEMPLATE_PX:] - total[:_PLACES]
+    return rows[:, _TEMPLATE_PX:] - rows[:, :_PLACES]
 
 
 def _peak(line: np.ndarray, at: int) -> float:

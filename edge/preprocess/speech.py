@@ -231,7 +231,10 @@ class VoiceGate:
         p = self.parameters
         before = self._power.last(p.level_frames - 1)
         total = np.concatenate([before, power]).astype(np.float64)
-        mean = np.array([np.mean(total[max(0, i + 1 - p.level_frames) : i + 1]) for i in range(len(before), len(total))])
+        if len(before) == p.level_frames - 1:
+            mean = np.lib.stride_tricks.sliding_window_view(total, p.level_frames).mean(axis=1)
+        else:
+            mean = np.array([np.mean(total[max(0, i + 1 - p.level_frames) : i + 1]) for i in range(len(before), len(total))])
         self._power.extend(power)
         level = (10.0 * np.log10(mean)).astype(np.float32)
         memory, steady = p.hops(p.floor_memory_ms), p.hops(p.steady_ms)
@@ -239,9 +242,12 @@ class VoiceGate:
         known = np.concatenate([past, level])
         unknown = np.full(memory - 1 - len(past), np.nan, np.float32)
         view = np.lib.stride_tricks.sliding_window_view(np.concatenate([unknown, known]), memory)
-        floor, peak = np.nanmin(view, axis=1), np.nanmax(view, axis=1)
-        spread = np.std(view[:, -steady:], axis=1)  # NaN until there is enough: then not steady
-        floor = np.where(spread < p.steady_db, np.maximum(floor, np.mean(view[:, -steady:], axis=1)), floor)
+        floor, peak = _running(np.minimum, known, len(level), memory), _running(np.maximum, known, len(level), memory)
+        latest = view[:, -steady:]  # NaN until there is enough: then not steady
+        middle = latest.mean(axis=1)
+        apart = latest - middle[:, None]
+        spread = np.sqrt(np.einsum("ij,ij->i", apart, apart) / steady)
+        floor = np.where(spread < p.steady_db, np.maximum(floor, middle), floor)
         threshold = np.maximum(np.maximum(floor + p.margin_db, peak - p.peak_range_db), p.quietest_db)
         return level, floor, (level > threshold).astype(np.float32)
 
@@ -279,6 +285,26 @@ class VoiceGate:
         return float(np.mean(self._level.last(since)[voice]) - np.median(floor))
 
 
+def _running(pick: np.ufunc, known: np.ndarray, count: int, memory: int) -> np.ndarray:
+    """``pick`` (minimum or maximum) of the last ``memory`` values up to each of the newest ``count``: (count,), exact.
+
+    Every window is made of a piece before those that all share, the shared piece, and a piece after it: each is passed once.
+    """
+    first = len(known) - count
+    shared = known[max(0, len(known) - memory) : first + 1]
+    if not len(shared):  # more new values than the memory holds
+        return np.array([pick.reduce(known[max(0, i + 1 - memory) : i + 1]) for i in range(first, len(known))])
+    after = pick.accumulate(known[first:])
+    result = pick(after, pick.reduce(shared))
+    if len(known) > memory and count > 1:
+        begin = max(0, first + 1 - memory)
+        before = pick.accumulate(known[begin : len(known) - memory][::-1])[::-1]  # of the k-th window: from first + 1 - memory + k on
+        whole = count - 1 - len(before)  # windows that begin before everything known
+        result[:whole] = pick(result[:whole], before[0])
+        result[whole : count - 1] = pick(result[whole : count - 1], before)
+    return result
+
+
 def window_samples(log_mel: np.ndarray, parameters: SpeechParameters) -> np.ndarray:
     """Encoder input float32 (frames, mels) in [0, headroom] from the frames heard, (n, mels) in dB, n <= frames.
 
@@ -314,7 +340,7 @@ class SpeechFront:
     def _reset(self) -> None:
         self._mel.reset()
         self._gate.reset()
-        self._given = -1
+        self._given = self._polled = -1
         self._noisy = False
 
     def push(self, chunk: Chunk) -> None:
@@ -329,13 +355,20 @@ class SpeechFront:
         if self._end_ns is not None and abs(chunk.t_ns - self._end_ns - 1e9 / p.rate_hz) > p.gap_ms * 1e6:
             self._reset()
         self._end_ns = chunk.end_ns
-        log_mel, power = self._mel.push(np.nan_to_num(chunk.samples, nan=0.0, posinf=0.0, neginf=0.0))
+        samples = chunk.samples
+        if not np.isfinite(samples.dot(samples)):  # one product is the cheapest question
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        log_mel, power = self._mel.push(samples)
         self._frames.extend(log_mel)
         self._gate.push(power)
 
     def poll(self, now_ns: int) -> Window | Absence | None:
         """A new window, at most each ``encode_hop_ms``; an absence when it begins or its cause changes; else None."""
         p, gate = self.parameters, self._gate
+        lost = self._end_ns is None or now_ns - self._end_ns > p.lost_ms * 1e6
+        if gate.heard == self._polled and not lost:
+            return None  # nothing new since the last look, so nothing new to say
+        self._polled = -1 if lost else gate.heard
         if self._end_ns is None or now_ns - self._end_ns > p.lost_ms * 1e6:
             self._reset()
             return self._say("lost", "no sound from the microphone")

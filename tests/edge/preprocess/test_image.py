@@ -90,3 +90,11 @@ def test_letterbox_keeps_proportions_and_maps_back(rows, columns, boxes):
 def test_empty_sizes_are_refused(size_in, size_out, start, stop):
     with pytest.raises(ValueError, match="must be positive"):
         area_weights(size_in, size_out, start, stop)
+
+
+@given(frames, st.floats(-30, 40), st.floats(-30, 40), st.floats(0.5, 60), st.floats(0.5, 60), st.integers(1, 30), st.integers(1, 30))
+def test_a_crop_is_the_product_with_its_weights(frame, x0, y0, width, height, rows, columns):
+    down = area_weights(frame.shape[0], rows, y0, y0 + height).astype(np.float64)
+    across = area_weights(frame.shape[1], columns, x0, x0 + width).astype(np.float64)
+    crop = crop_area(frame, (x0, y0, x0 + width, y0 + height), rows, columns)
+    np.testing.assert_allclose(crop, down @ frame @ across.T, atol=2e-3)

@@ -16,6 +16,7 @@ from edge.preprocess.speech import (
     SpeechParameters,
     StreamingLogMel,
     VoiceGate,
+    _running,
     clip_windows,
     hz_to_mel,
     mel_filterbank,
@@ -311,3 +312,11 @@ def test_another_rate_or_track_is_refused_in_one_line():
 
 def test_parameters_survive_json():
     assert SpeechParameters(**json.loads(json.dumps(dataclasses.asdict(P)))) == P
+
+
+@given(st.integers(1, 30), st.integers(1, 40), st.integers(1, 25), st.integers(0, 2**32 - 1))
+def test_running_extremes_are_those_of_every_window(before, new, memory, seed):
+    known = np.random.default_rng(seed).normal(size=before + new).astype(np.float32)
+    for pick in (np.minimum, np.maximum):
+        every = [pick.reduce(known[max(0, i + 1 - memory) : i + 1]) for i in range(before, before + new)]
+        assert _running(pick, known, new, memory).tolist() == every

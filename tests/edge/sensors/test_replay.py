@@ -74,7 +74,7 @@ def test_reading_before_opening_is_an_error():
 
 @pytest.mark.parametrize("source", ["webcam:0", "session.zip", "", ":"])
 def test_an_unknown_kind_of_source_names_the_known_ones(source):
-    with pytest.raises(ConfigError, match=r"known: ads1115:\.\.\., max30102:\.\.\., replay:\.\.\."):
+    with pytest.raises(ConfigError, match=r"known: ads1115:\.\.\., .*replay:\.\.\., "):
         open_sensor(source, ManualClock())
 
 
