@@ -45,8 +45,7 @@ def load_stages(bundle: Bundle, settings: Settings) -> Stages:
 
 def measured_stages(bundle: Bundle, settings: Settings) -> Stages:
     """Every stage with the number of threads that pays on this machine, and what it takes. Raises InferenceError."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options = [settings.inference.threads] if settings.inference.threads else sorted({1, min(cores, MOST_THREADS)})
+    options = [settings.inference.threads] if settings.inference.threads else sorted({1, min(cores(), MOST_THREADS)})
     models: dict[str, Model] = {}
     costs: dict[str, StageCost] = {}
     for name in bundle.manifest.stages:
@@ -55,6 +54,11 @@ def measured_stages(bundle: Bundle, settings: Settings) -> Stages:
         costs[name] = choose_threads(measured)
         models[name] = tried[measured.index(costs[name])][0]
     return Stages(models, costs)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _model(bundle: Bundle, stage: str, threads: int) -> Model:
@@ -109,7 +113,7 @@ def compose_cycle(bundle: Bundle, settings: Settings, clock: Clock, stages: Stag
         temperature=manifest.temperature,
     )
     smoother = Smoother(manifest.labels, abstain_below=manifest.abstain_below, switch_margin=manifest.switch_margin)
-    return Cycle(branches, fusion, smoother, clock=clock)
+    return Cycle(branches, fusion, smoother, clock=clock, cores=cores())
 
 
 def smaller_encoders(bundle: Bundle, modality: Modality) -> list[str]:

@@ -126,8 +126,7 @@ class Branch:
         if self.dropped or (self._looked_ns is not None and now_ns - self._looked_ns < self.least_gap_ns):
             return ""
         began_ns = self._clock.now_ns()
-        whole_ns = self._look.expected_ns(began_ns) + self._encode.expected_ns(began_ns)
-        if left_out == "look" or (left_out is None and not deadline.fits(whole_ns, began_ns)):
+        if left_out == "look" or (left_out is None and not deadline.fits(self.expected_ns(began_ns), began_ns)):
             self._late()
             return "look"
         self._looked_ns = now_ns
@@ -154,6 +153,10 @@ class Branch:
         self._encode.add(done_ns - looked_ns, done_ns)
         self._lag_ns = max(self._lag_ns, done_ns - self._heard_ns)
         return ""
+
+    def expected_ns(self, now_ns: int) -> float:
+        """What ``update`` will take if there is something new."""
+        return 0.0 if self.dropped else self._look.expected_ns(now_ns) + self._encode.expected_ns(now_ns)
 
     def take_derived(self) -> list[Chunk]:
         """Chunks that the front made of its own, for other modalities: the pulse in a face."""

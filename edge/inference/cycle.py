@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import concurrent.futures
 import logging
 
 from edge.clock import Clock
@@ -18,6 +19,8 @@ log = logging.getLogger("affectkit")
 
 Omissions = collections.abc.Mapping[Modality, LeftOut]
 """What was left out for want of time, of each modality of which something was."""
+_WORTH_NS = 1 * MS
+"""What must be saved for branches to work at the same time: several times what handing work to a thread costs."""
 _MEMORY = 1 / 40
 """Share of a new fusion weight in the running one: ten seconds at four decisions a second."""
 
@@ -30,9 +33,10 @@ class Cycle:
         fusion: makes an estimate of what is present.
         smoother: makes a decision of it.
         clock: measures what the fusion takes, in the time base of the deadlines.
+        cores: branches that may work at the same time, where that saves more than it costs; interpreters hold no lock while they run.
     """
 
-    def __init__(self, branches: collections.abc.Sequence[Branch], fusion: Fusion, smoother: Smoother, *, clock: Clock):
+    def __init__(self, branches: collections.abc.Sequence[Branch], fusion: Fusion, smoother: Smoother, *, clock: Clock, cores: int = 1):
         self.branches = tuple(branches)
         self.fusion_faults = 0
         """Failures of the fusion stage, and answers that were NaN."""
@@ -50,6 +54,8 @@ class Cycle:
         self._smoother = smoother
         self._clock = clock
         self._cost = Cost()
+        self._cores = min(cores, len(self.branches))
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
     def begin(self, start_ns: int, delivered: collections.abc.Collection[Track] | None = None) -> None:
         """The run starts now; ``delivered``: the tracks that have a source, all if None."""
@@ -117,12 +123,28 @@ class Cycle:
     def _by_weight(self) -> list[Branch]:
         return sorted(self.branches, key=lambda branch: -self.weights.get(branch.modality, 1.0))
 
-    def _update(self, branches: collections.abc.Iterable[Branch], now_ns: int, deadline: Deadline, omit: Omissions | None) -> None:
+    def _each(self, update: collections.abc.Callable[[Branch], LeftOut], branches: collections.abc.Sequence[Branch]) -> list[LeftOut]:
+        """``update`` of each branch: at the same time if that saves more than ``_WORTH_NS``, else one after the other."""
+        if self._cores > 1 and len(branches) > 1:
+            now_ns = self._clock.now_ns()
+            expected = [branch.expected_ns(now_ns) for branch in branches]
+            if sum(expected) - max(expected) > _WORTH_NS:
+                if self._pool is None:
+                    self._pool = concurrent.futures.ThreadPoolExecutor(self._cores - 1, "branch")
+                # The first has the most weight and goes at once, in this thread.
+                others = [self._pool.submit(update, branch) for branch in branches[1:]]
+                return [update(branches[0]), *(other.result() for other in others)]
+        return [update(branch) for branch in branches]
+
+    def _update(self, branches: collections.abc.Sequence[Branch], now_ns: int, deadline: Deadline, omit: Omissions | None) -> None:
         before_fusion = deadline.sooner_by(self._cost.expected_ns(self._clock.now_ns()))
+
+        def update(branch: Branch) -> LeftOut:
+            return branch.update(now_ns, before_fusion, None if omit is None else omit.get(branch.modality, ""))
+
         left_out: dict[Modality, LeftOut] = {}
         derived: list[Chunk] = []
-        for branch in branches:
-            done = branch.update(now_ns, before_fusion, None if omit is None else omit.get(branch.modality, ""))
+        for branch, done in zip(branches, self._each(update, branches), strict=True):
             if done:
                 left_out[branch.modality] = done
             derived += branch.take_derived()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from tiny import LABELS, Encoder, Votes, branch, cycle, fusion
 
 from edge.clock import ManualClock
 from edge.inference.cycle import Cycle
+from edge.inference.ladder import Effort
 from edge.inference.scheduler import MS, NEVER, Budget, Ticks
 from edge.inference.smoothing import Smoother
 from edge.types import Chunk
@@ -76,3 +79,47 @@ def test_a_stage_too_slow_to_fit_becomes_late_and_nearly_every_tick_still_decide
     assert skipped <= 3 and len(decisions) + skipped == 39 and in_time >= len(decisions) - 1
     assert {d.absent["face"].reason for d in decisions[-20:]} == {"late"}
     assert all(d.weights.keys() == {"speech", "physiology"} for d in decisions[-20:])
+
+
+class Meets(Encoder):
+    """Answers once another one is at work at the same time."""
+
+    def __init__(self, meeting: threading.Barrier):
+        super().__init__()
+        self.meeting = meeting
+
+    def run(self, **arrays):
+        self.meeting.wait(10)
+        return super().run(**arrays)
+
+
+def test_slow_encoders_work_at_the_same_time_and_quick_ones_one_after_the_other():
+    for expected_ms, at_once in ((5.0, True), (0.1, False)):
+        meeting = threading.Barrier(2)
+        encoders = [Meets(meeting) if at_once else Encoder() for _ in range(2)]
+        branches = [branch(m, encoder, expected_ms=expected_ms) for m, encoder in zip(("face", "speech"), encoders, strict=True)]
+        smoother = Smoother(LABELS, abstain_below=0.4, switch_margin=0.1)
+        made = Cycle([*branches, branch("physiology")], fusion(), smoother, clock=ManualClock(), cores=2)
+        made.begin(0)
+        chunks = [Chunk(track, 0, 4.0, np.ones((1, 2, 2), np.float32)) for track in ("video", "audio")]
+        made.take(chunks, MS, NEVER)
+        assert [encoder.runs for encoder in encoders] == [1, 1]
+        assert made.decide(2 * MS, NEVER).absent.keys() == {"physiology"}
+
+
+def test_what_is_to_be_left_out_again_is_left_out_whatever_the_time():
+    made = cycle()
+    made.begin(0)
+    made.take([Chunk("video", 0, 4.0, np.ones((1, 2, 2), np.float32))], MS, NEVER, {"face": "encode"})
+    assert made.left_out == {"face": "encode"} and made.decide(2 * MS, NEVER, {}).absent["face"].reason == "late"
+
+
+def test_a_dropped_modality_says_why_and_comes_back():
+    made = cycle()
+    made.begin(0)
+    made.set_effort(Effort(dropped=("face",)))
+    made.take([Chunk("video", 0, 4.0, np.ones((1, 2, 2), np.float32))], MS, NEVER)
+    assert made.decide(2 * MS, NEVER).absent["face"].detail == "left out to keep the beat"
+    made.set_effort(Effort())
+    made.take([Chunk("video", 3 * MS, 4.0, np.ones((1, 2, 2), np.float32))], 4 * MS, NEVER)
+    assert "face" not in made.decide(5 * MS, NEVER).absent
