@@ -26,9 +26,9 @@ EDGE_ORDER = [
     ("edge.outputs",),
     ("edge.compose",),
     ("edge.runtime",),
-    ("edge.inspect",),
-    ("edge.record", "edge.doctor"),
+    ("edge.inspect", "edge.board", "edge.doctor_checks", "edge.doctor_sensors", "edge.doctor"),
     ("edge.cli",),
+    ("edge.record",),
 ]
 CONVERT_MAY_IMPORT = ("edge.errors", "edge.types", "edge.bundle", "edge.session", "edge.preprocess", "edge.inference")
 DEVICE_PACKAGES = {"numpy", "PIL", "soundfile", "rich", "ai_edge_litert", "tflite_runtime", "cv2", "edge"}

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import base64
 import collections.abc
-import contextlib
 import dataclasses
 import functools
 import importlib
 import importlib.metadata
-import os
-import tempfile
 import typing
 
 import numpy as np
 
 from edge.errors import InferenceError
+from edge.stderr import without_lines
 
 # Distribution and module, best first.
 _RUNTIMES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime", "tflite_runtime.interpreter"))
@@ -78,7 +76,7 @@ def probe() -> Runtime:
     failures = []
     for name, module in _RUNTIMES:
         try:
-            with _without_information():
+            with without_lines(lambda line: line.startswith(b"INFO")):  # LiteRT announces XNNPACK, with no setting against it
                 interpreter = importlib.import_module(module).Interpreter
                 _try(interpreter)
             return Runtime(name, importlib.metadata.version(name), interpreter)
@@ -97,30 +95,6 @@ def _try(make: collections.abc.Callable[..., typing.Any]) -> None:
     result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     if result.tolist() != [[0.0, 2.0, 4.0, 6.0]]:
         raise InferenceError(f"adds 0, 1, 2, 3 to itself and gets {result.tolist()}")
-
-
-@contextlib.contextmanager
-def _without_information() -> collections.abc.Iterator[None]:
-    """Drop the lines starting with INFO that native code writes to standard error; on success, all others are written after.
-
-    LiteRT announces its XNNPACK delegate once a process, with no setting against it.
-    """
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error: nothing to keep quiet
-        yield
-        return
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-        caught.seek(0)
-        lines = [line for line in caught if not line.startswith(b"INFO")]
-    if lines:
-        os.write(2, b"".join(lines))
 
 
 def _one_line(error: Exception) -> str:

@@ -86,10 +86,38 @@ def _ads1115(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
     return SkinConductanceSensor(bus, clock, settings.ads1115, address=address)
 
 
+def _picamera2(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
+    from edge.sensors.picamera import PiCamera, parse_number
+
+    return PiCamera(parse_number(rest), clock, settings.camera)
+
+
+def _usb(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
+    from edge.sensors.v4l2 import UsbCamera, parse_camera
+
+    return UsbCamera(parse_camera(rest), clock, settings.camera)
+
+
+def _microphone(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
+    from edge.sensors.microphone import Microphone
+
+    return Microphone(rest, clock, settings.microphone)
+
+
+def _strap(rest: str, clock: Clock, settings: SensorSettings) -> Sensor:
+    from edge.sensors.strap import HeartStrap
+
+    return HeartStrap(rest, clock)
+
+
 _SCHEMES: dict[str, tuple[typing.Callable[[str, Clock, SensorSettings], Sensor], str]] = {
     "ads1115": (_ads1115, "BUS, such as 1 or 1@0x49"),
     "max30102": (_max30102, "BUS, such as 1"),
+    "microphone": (_microphone, "default, a number, or part of its name"),
+    "picamera2": (_picamera2, "NUMBER, such as 0"),
     "replay": (_replay, "PATH"),
+    "strap": (_strap, "NAME or address of a heart rate strap"),
+    "usb": (_usb, "NUMBER, /dev/videoN, or part of its name"),
 }
 """Scheme -> what makes the sensor, and what to write after the colon."""
 

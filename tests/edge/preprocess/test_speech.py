@@ -16,13 +16,13 @@ from edge.preprocess.speech import (
     SpeechParameters,
     StreamingLogMel,
     VoiceGate,
-    _running,
     clip_windows,
     hz_to_mel,
     mel_filterbank,
     mel_to_hz,
     window_samples,
 )
+from edge.preprocess.voice import running
 from edge.types import Absence, Chunk, Window
 
 P = SpeechParameters()
@@ -319,4 +319,4 @@ def test_running_extremes_are_those_of_every_window(before, new, memory, seed):
     known = np.random.default_rng(seed).normal(size=before + new).astype(np.float32)
     for pick in (np.minimum, np.maximum):
         every = [pick.reduce(known[max(0, i + 1 - memory) : i + 1]) for i in range(before, before + new)]
-        assert _running(pick, known, new, memory).tolist() == every
+        assert running(pick, known, new, memory).tolist() == every
