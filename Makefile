@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-device workstation train evaluate conversions peers help clean
+.PHONY: run test test-device test-kernel test-audio workstation bench train evaluate conversions peers help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -25,6 +25,8 @@ EXTRAS_device =
 EXTRAS_convert = [convert]
 EXTRAS_test = [convert,test]
 EXTRAS_test-device = [test]
+# PyAudio is built from source: apt install portaudio19-dev python3-dev gcc
+EXTRAS_test-drivers = [sensors,microphone,test]
 
 run: .venv/device/.ready                  ## the embedded bundle on the embedded recording
 	@.venv/device/bin/affectkit run $(ARGS)
@@ -37,6 +39,15 @@ test: .venv/test/.ready                   ## style, types, all tests (with Tenso
 
 test-device: .venv/test-device/.ready     ## the tests that need no TensorFlow: for a Raspberry Pi
 	@.venv/test-device/bin/python -m pytest -m 'not convert' $(ARGS)
+
+test-kernel: .venv/test-drivers/.ready    ## the drivers on a real kernel's device nodes, emulated (Debian, x86-64; fetches a kernel once)
+	@.venv/test-drivers/bin/python tests/kernel/run.py $(ARGS)
+
+test-audio: .venv/test-drivers/.ready     ## the microphone on a real sound server (needs pulseaudio, libasound2-plugins)
+	@.venv/test-drivers/bin/python -m pytest tests/edge/sensors/test_microphone_heard.py $(ARGS)
+
+bench: .venv/device/.ready                ## latency, memory, overload and hours of this board, into work/bench
+	@.venv/device/bin/affectkit bench -o work/bench $(ARGS)
 
 workstation: .venv/convert/.ready         ## affectkit with training and conversion, in .venv/convert/bin
 	@.venv/convert/bin/affectkit --help
