@@ -12,10 +12,14 @@ import math
 import numpy as np
 
 from edge.errors import InputError
-from edge.preprocess.ppg import SECOND_NS, Biquad, SampleClock
+from edge.preprocess.beats import SECOND_NS
+from edge.preprocess.ppg import Biquad, SampleClock
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 2.0, 400.0
 TOUCH_NS = SECOND_NS // 2
+MINUTE_S = 60
+RISE_NS = 5 * SECOND_NS
+"""Longest rise of a response: 1 to 3 s, and some for the low-pass (Boucsein, 2012, chapter 2)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class SkinParameters:
     fall_s: float = 8.0
     """Time constants with which the tonic part follows a level above and below it: a response stays out of it, a
     falling level does not."""
+    scr_least_us: float = 0.02
+    """A phasic part that rises by so much is a skin conductance response; 0.01 to 0.05 are in use (Boucsein, 2012, chapter 2)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +52,52 @@ class SkinSecond:
     tonic_us: float
     phasic_us: float
     """``level_us - tonic_us``: above 0 in a response."""
+    scr_count: int = 0
+    """Skin conductance responses that began in the last 60 s, as far as the skin was touched: responses a minute."""
+
+
+class ResponseCounter:
+    """Skin conductance responses in a phasic part, sample by sample.
+
+    A response is a rise by ``least_us`` or more within 5 s; it began when the first half of that was last to come. It is over, and
+    the next may begin, once the phasic part has fallen by as much from its peak, or has not risen further for 5 s.
+    """
+
+    def __init__(self, least_us: float):
+        self.onsets_ns: collections.deque[int] = collections.deque(maxlen=256)
+        """Times of the newest onsets."""
+        self._least_us = least_us
+        self._troughs: collections.deque[tuple[int, float]] = collections.deque()  # ever higher values of the last 5 s, lowest first
+        self._peak: tuple[int, float] | None = None
+
+    def restart(self) -> None:
+        """What comes next does not follow from what was before."""
+        self._troughs.clear()
+        self._peak = None
+
+    def step(self, t_ns: int, phasic_us: float) -> None:
+        """Take the next sample."""
+        if self._peak is not None:
+            if phasic_us > self._peak[1]:
+                self._peak = (t_ns, phasic_us)
+                return
+            if phasic_us > self._peak[1] - self._least_us and t_ns - self._peak[0] <= RISE_NS:
+                return
+            self._peak = None
+        while self._troughs and self._troughs[-1][1] >= phasic_us:
+            self._troughs.pop()
+        self._troughs.append((t_ns, phasic_us))
+        while t_ns - self._troughs[0][0] > RISE_NS:
+            self._troughs.popleft()
+        lowest_us = self._troughs[0][1]
+        if phasic_us >= lowest_us + self._least_us:
+            self.onsets_ns.append(max(at_ns for at_ns, us in self._troughs if us <= lowest_us + self._least_us / 2))
+            self._troughs.clear()
+            self._peak = (t_ns, phasic_us)
+
+    def count(self, from_ns: int) -> int:
+        """Responses known by now that began after ``from_ns``."""
+        return sum(onset_ns > from_ns for onset_ns in self.onsets_ns)
 
 
 class SkinTracker:
@@ -59,6 +111,8 @@ class SkinTracker:
         """The newest whole second that the samples have reached, gap or not."""
         self.on = False
         """Whether the newest sample came from skin."""
+        self.responses = ResponseCounter(parameters.scr_least_us)
+        """Skin conductance responses, and when they began."""
         self._clock = SampleClock(gap_s=0.6)
         self._settled = False
         self._settled_ns = 0
@@ -94,14 +148,17 @@ class SkinTracker:
             self._settled, self._settled_ns = True, now_ns
             self._low = Biquad("low", p.cutoff_hz, self._clock.rate_hz)
             self._level_us = self._tonic_us = self._low.settle(x)
+            self.responses.restart()
             return
         self._level_us = self._low.step(x)
         follow_s = p.rise_s if self._level_us > self._tonic_us else p.fall_s
         self._tonic_us += (self._level_us - self._tonic_us) * (1.0 - math.exp(-1.0 / (follow_s * self._clock.rate_hz)))
+        self.responses.step(now_ns, self._level_us - self._tonic_us)
 
     def _say(self, t_s: int) -> None:
         self.passed_s = max(self.passed_s, t_s)
         if self._settled and self._settled_ns <= t_s * SECOND_NS - TOUCH_NS:
-            self.seconds.append(SkinSecond(t_s, True, self._level_us, self._tonic_us, self._level_us - self._tonic_us))
+            responses = self.responses.count((t_s - MINUTE_S) * SECOND_NS)
+            self.seconds.append(SkinSecond(t_s, True, self._level_us, self._tonic_us, self._level_us - self._tonic_us, responses))
         else:
             self.seconds.append(SkinSecond(t_s, False, math.nan, math.nan, math.nan))

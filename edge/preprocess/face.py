@@ -6,6 +6,7 @@ chin, area-averaged to 48x48. Detectors give their boxes in that convention, so 
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
 import math
@@ -14,6 +15,7 @@ import numpy as np
 
 from edge.preprocess.detection import overlap
 from edge.preprocess.image import crop_area
+from edge.preprocess.rppg import FacePulse, skin_colour
 from edge.types import Absence, Chunk, Modality, Reason, Track, Window
 
 Detect = collections.abc.Callable[[np.ndarray], np.ndarray]
@@ -22,6 +24,8 @@ Detect = collections.abc.Callable[[np.ndarray], np.ndarray]
 _TEMPLATE_PX = 16
 _SEARCH_PX = 26
 """The template slides 5 px each way over the search window: a third of the face between two frames."""
+_COLOURED = 8
+"""Frames whose colour waits for the next look: a third of a second at 25 a second."""
 _PLACES = _SEARCH_PX - _TEMPLATE_PX + 1
 
 
@@ -186,7 +190,8 @@ def _peak(line: np.ndarray, at: int) -> float:
 class FaceFront:
     """Frames in, face windows out: keeps the newest frame only, looks at each frame at most once.
 
-    A window holds one face: the largest and most central, and then the same one until another is clearly better.
+    A window holds one face: the largest and most central, and then the same one until another is clearly better. Where frames have
+    colour, the pulse in that face is read from every one of them, also from those that there was no time to look at.
     """
 
     modality: Modality = "face"
@@ -207,6 +212,14 @@ class FaceFront:
         self._confirmed = 0
         self._since_detection = 0
         self._said: tuple[Reason, str] | None = None
+        self._coloured: collections.deque[tuple[int, np.ndarray, np.ndarray]] = collections.deque(maxlen=_COLOURED)
+        self.pulse: FacePulse | None = None
+        """Of the face; None until a frame has colour."""
+
+    @property
+    def derived(self) -> collections.deque[Chunk] | None:
+        """Track ``rppg``, to be taken out; None without colour."""
+        return None if self.pulse is None else self.pulse.chunks
 
     @property
     def box(self) -> np.ndarray | None:
@@ -217,6 +230,8 @@ class FaceFront:
         """Keep the newest frame of a video chunk, uint8 (n, height, width)."""
         if len(chunk.samples) and (self._frame is None or chunk.end_ns > self._frame_ns):
             self._frame, self._frame_ns = chunk.samples[-1], chunk.end_ns
+            if chunk.chroma is not None:
+                self._coloured.append((chunk.end_ns, chunk.samples[-1], chunk.chroma[-1]))
 
     def poll(self, now_ns: int) -> Window | Absence | None:
         """A window for a frame not yet looked at; an ``Absence`` when what is absent, or why, has changed; else None."""
@@ -230,6 +245,8 @@ class FaceFront:
             return None
         found = self._look(self._frame)
         self._looked_ns = self._frame_ns
+        if self._coloured:
+            self._read_pulse(found)
         if found is None:
             if self._seen_ns is not None and self._frame_ns - self._seen_ns > lost_ns:
                 self._forget()
@@ -240,6 +257,15 @@ class FaceFront:
             return self._absent("noisy", why)
         self._said = None
         return Window("face", self._frame_ns, face, quality)
+
+    def _read_pulse(self, box: np.ndarray | None) -> None:
+        """Hand the colour of the face in every frame since the last look to its pulse."""
+        self.pulse = self.pulse or FacePulse()
+        for t_ns, luma, chroma in self._coloured:
+            colour = None if box is None else skin_colour(luma, chroma, box)
+            if colour is not None:  # a frame or two without are bridged; a longer hole ends the wave there
+                self.pulse.push(t_ns, colour)
+        self._coloured.clear()
 
     def _absent(self, reason: Reason, detail: str) -> Absence | None:
         # numbers inside a detail change with every frame and are no news
@@ -252,6 +278,8 @@ class FaceFront:
     def _forget(self) -> None:
         self._box = self._follower = self._seen_ns = None
         self._confirmed = 0
+        if self.pulse is not None:
+            self.pulse.lose()
 
     def _look(self, frame: np.ndarray) -> np.ndarray | None:
         """Find or follow the face in a frame: the box of a confirmed face, or None."""

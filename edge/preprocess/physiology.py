@@ -14,8 +14,9 @@ import typing
 import numpy as np
 
 from edge.errors import InputError
+from edge.preprocess.beats import SECOND_NS, PulseParameters, PulseSecond
 from edge.preprocess.eda import SkinParameters, SkinSecond, SkinTracker
-from edge.preprocess.ppg import SECOND_NS, PulseParameters, PulseSecond, PulseTracker
+from edge.preprocess.pulse_sources import PulseSources
 from edge.types import Absence, Chunk, Modality, Track, Window
 
 CHANNELS = ("heart_rate", "variability", "conductance", "phasic", "activity", "pulse_valid", "skin_valid")
@@ -48,6 +49,10 @@ class PhysiologyParameters:
     """A chunk is missing when it is so much later than its own length."""
     forget_after_s: int = 300
     """Electrodes off for longer may be on another person next: the baseline starts anew."""
+    leave_after_s: int = 5
+    """A pulse source that was silent or bad for so long is left for a better one."""
+    return_after_s: int = 10
+    """A pulse source that comes before the present one is taken after it was good for so long."""
 
     def __post_init__(self) -> None:
         if isinstance(self.pulse, dict):
@@ -168,20 +173,34 @@ def quality_of(window: np.ndarray) -> float:
 
 
 class PhysiologyFront:
-    """Tracks ppg and eda -> one Window a second, or why there is none; streaming, same result however chunks are cut."""
+    """Skin conductance and the best pulse there is -> one Window a second, or why there is none.
+
+    Streaming, same result however chunks are cut. Which pulse that is, ``PulseSources`` says.
+    """
 
     modality: Modality = "physiology"
-    tracks: tuple[Track, ...] = ("ppg", "eda")
+    tracks: tuple[Track, ...] = ("ppg", "eda", "ibi", "rppg")
 
     def __init__(self, parameters: PhysiologyParameters = PhysiologyParameters()):
         self.parameters = parameters
-        self.pulse, self.skin = PulseTracker(parameters.pulse), SkinTracker(parameters.skin)
-        self._newest: dict[str, tuple[int, float]] = {}  # end_ns, chunk length in seconds
-        self._pulse_at: dict[int, PulseSecond] = {}
+        self.skin = SkinTracker(parameters.skin)
+        self.pulse = PulseSources(
+            parameters.pulse,
+            good_pulse=parameters.good_pulse,
+            late_s=parameters.late_s,
+            leave_after_s=parameters.leave_after_s,
+            return_after_s=parameters.return_after_s,
+        )
+        self._newest_skin: tuple[int, float] | None = None  # end_ns, chunk length in seconds
         self._skin_at: dict[int, SkinSecond] = {}
         self._next_s: int | None = None
         self._said: Absence | None = None
         self._forget()
+
+    @property
+    def pulse_source(self) -> Track | None:
+        """The track that the pulse is taken from now; None before any has said something."""
+        return self.pulse.source
 
     def _forget(self) -> None:
         self._maker = StepMaker(self.parameters)
@@ -189,22 +208,23 @@ class PhysiologyFront:
         self._readiness = Readiness(self.parameters)
 
     def push(self, chunk: Chunk) -> None:
-        """Take a chunk of ``ppg`` or ``eda``.
+        """Take a chunk of one of ``tracks``.
 
         Raises:
             InputError: another track, or a rate that the trackers do not take.
         """
         if chunk.track not in self.tracks:
-            raise InputError(f"physiology: got a chunk of {chunk.track}; takes ppg and eda")
+            raise InputError(f"physiology: got a chunk of {chunk.track}; takes {', '.join(self.tracks)}")
         if not len(chunk.samples):
             return
-        tracker = self.pulse if chunk.track == "ppg" else self.skin
-        tracker.push(chunk.t_ns, chunk.rate_hz, chunk.samples)
-        self._newest[chunk.track] = (chunk.end_ns, len(chunk.samples) / chunk.rate_hz)
-        for pulse in _taken(self.pulse.seconds):
-            self._pulse_at[pulse.t_s] = pulse
-        for skin in _taken(self.skin.seconds):
-            self._skin_at[skin.t_s] = skin
+        if chunk.track == "eda":
+            self.skin.push(chunk.t_ns, chunk.rate_hz, chunk.samples)
+            self._newest_skin = (chunk.end_ns, len(chunk.samples) / chunk.rate_hz)
+            while self.skin.seconds:
+                skin = self.skin.seconds.popleft()
+                self._skin_at[skin.t_s] = skin
+        else:
+            self.pulse.push(chunk)
 
     def poll(self, now_ns: int) -> Window | Absence | None:
         """What is new at ``now_ns``: a Window when a second was completed, an Absence when it begins or its reason changes."""
@@ -221,16 +241,16 @@ class PhysiologyFront:
         return Window("physiology", (self._next_s - 1) * SECOND_NS, samples, quality_of(samples))
 
     def _advance(self, now_ns: int) -> bool:
-        """Make the step of every second that both tracks have passed, or that waited too long for one of them."""
+        """Make the step of every second that skin and pulse have passed, or that waited too long for one of them."""
         if self._next_s is None:
-            known = [*self._pulse_at, *self._skin_at]
+            known = [*self.pulse.waiting(), *self._skin_at]
             if not known:
                 return False
             self._next_s = min(known)
         p = self.parameters
-        longest_s = max(length for _, length in self._newest.values())
+        longest_s = max(self.pulse.longest_s, 0.0 if self._newest_skin is None else self._newest_skin[1])
         wait_ns = round((longest_s + p.late_s + 0.2) * 1e9)
-        both_s = min(self.pulse.passed_s, self.skin.passed_s)
+        both_s = min(self.pulse.passed_s(now_ns), self.skin.passed_s)
         until_s = max(both_s, (now_ns - wait_ns) // SECOND_NS)
         if until_s - self._next_s > p.forget_after_s + p.window_s and not self._waiting(until_s - p.window_s):
             self._forget()  # nothing came for so long that walking through every second has no use
@@ -240,16 +260,16 @@ class PhysiologyFront:
             self._step(self._next_s)
             self._next_s += 1
             fresh = True
-        for waiting in (self._pulse_at, self._skin_at):  # seconds that came too late for their step
-            for t_s in [t_s for t_s in waiting if t_s < self._next_s]:
-                del waiting[t_s]
+        self.pulse.drop_before(self._next_s)  # seconds that came too late for their step
+        for t_s in [t_s for t_s in self._skin_at if t_s < self._next_s]:
+            del self._skin_at[t_s]
         return fresh
 
     def _waiting(self, before_s: int) -> bool:
-        return any(t_s < before_s for t_s in (*self._pulse_at, *self._skin_at))
+        return any(t_s < before_s for t_s in (*self.pulse.waiting(), *self._skin_at))
 
     def _step(self, t_s: int) -> None:
-        pulse = self._pulse_at.pop(t_s, None)
+        pulse = self.pulse.take(t_s)
         step = self._maker.step(pulse, self._skin_at.pop(t_s, None))
         self._readiness.learn(step, pulse)
         if self._readiness.no_skin_s > self.parameters.forget_after_s:
@@ -258,19 +278,11 @@ class PhysiologyFront:
             self._steps.append(step)
 
     def _absence(self, now_ns: int) -> Absence | None:
-        p = self.parameters
-        for track, detail in (("eda", "electrodes off"), ("ppg", "no pulse samples")):
-            end_ns, length_s = self._newest.get(track, (None, 0.0))
-            if end_ns is None or now_ns - end_ns > (length_s + p.late_s) * 1e9:
-                return Absence("physiology", "lost", detail)
+        end_ns, length_s = self._newest_skin or (None, 0.0)
+        if end_ns is None or now_ns - end_ns > (length_s + self.parameters.late_s) * 1e9:
+            return Absence("physiology", "lost", "electrodes off")
+        if not self.pulse.delivering(now_ns):
+            return Absence("physiology", "lost", "no pulse samples")
         if not self.skin.on:
             return Absence("physiology", "lost", "electrodes off")
         return self._readiness.absence()
-
-
-T = typing.TypeVar("T")
-
-
-def _taken(queue: collections.deque[T]) -> typing.Iterator[T]:
-    while queue:
-        yield queue.popleft()

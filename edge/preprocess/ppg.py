@@ -2,61 +2,22 @@
 
 A band-pass leaves the pulse; a beat is the peak of each block in which a short moving average of the squared positive
 wave exceeds a long one (Elgendi, Norton, Brearley, Abbott & Schuurmans, 2013, PLoS ONE 8(10), e76585); its time lies between
-samples, on the parabola through the peak. Once a second of stream time the tracker says what the last seconds hold.
+samples, on the parabola through the peak. What the intervals between beats say is the business of ``edge.preprocess.beats``.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-import itertools
 import math
-import statistics
 
 import numpy as np
 
 from edge.errors import InputError
+from edge.preprocess.beats import SECOND_NS, SHORTEST_IBI_S, IntervalJudge, PulseParameters, PulseSecond
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 25.0, 200.0
-SHORTEST_IBI_S, LONGEST_IBI_S = 0.33, 1.6
-"""182 and 37 beats a minute: outside lies no seated student."""
 DICROTIC_WITHIN_S = 0.45
 """A peak so soon after a beat, and less than half as high, is that beat's dicrotic wave."""
-SECOND_NS = 1_000_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class PulseParameters:
-    """What the tracker listens to; every field is a plain number."""
-
-    band_hz: tuple[float, float] = (0.6, 3.3)
-    """Pass band of the pulse, as in Elgendi et al. with a narrower top: it leaves the dicrotic notch out."""
-    peak_window_s: float = 0.111
-    beat_window_s: float = 0.667
-    """Short and long moving average, Elgendi et al., table 2."""
-    span_s: float = 10.0
-    """Heart rate is of the intervals that ended in the last ``span_s``."""
-    tolerance: float = 0.2
-    """An interval further than this share from the median of its neighbours is an artefact."""
-    variability_span_s: float = 40.0
-    """RMSSD and beat amplitude are of the last ``variability_span_s``."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "band_hz", tuple(self.band_hz))
-
-
-@dataclasses.dataclass(frozen=True)
-class PulseSecond:
-    """What the pulse says at stream time ``t_s`` (whole seconds); not-a-number where it cannot say."""
-
-    t_s: int
-    heart_rate_bpm: float
-    rmssd_ms: float
-    """Root mean square of successive interval differences, both intervals accepted (Task Force of the ESC, 1996)."""
-    amplitude: float
-    """Median height of the band-passed beats, in the unit of the input."""
-    quality: float
-    """Share of the last ``span_s`` covered by accepted intervals, 0 to 1; band-passed noise reaches 0.4 by chance."""
 
 
 class Biquad:
@@ -121,27 +82,22 @@ class SampleClock:
         return late_ns > self.gap_ns, skip
 
 
-def accept_interval(ibi_s: float, neighbours_s: collections.abc.Iterable[float], tolerance: float) -> bool:
-    """Whether an inter-beat interval is plausible: in range, and within ``tolerance`` of its neighbours' median."""
-    if not SHORTEST_IBI_S <= ibi_s <= LONGEST_IBI_S:
-        return False
-    middle = statistics.median(neighbours_s)
-    return abs(ibi_s - middle) <= tolerance * middle
-
-
 class PulseTracker:
     """Streaming beats and heart rate of one pulse wave, 25 to 200 Hz, either polarity."""
 
-    def __init__(self, parameters: PulseParameters = PulseParameters()):
-        self.parameters = parameters
-        self.seconds: collections.deque[PulseSecond] = collections.deque()
-        """One entry for each whole second that passed without a gap; the reader takes them out."""
+    def __init__(self, parameters: PulseParameters | None = None):
+        self.parameters = parameters = parameters or PulseParameters()
         self.beats_s: collections.deque[float] = collections.deque(maxlen=256)
         """Times of the newest beats."""
         self.passed_s = -1
         """The newest whole second that the samples have reached, gap or not."""
         self._clock = SampleClock(gap_s=0.1)
-        self._intervals: collections.deque[tuple[float, float, float, bool]] = collections.deque()  # end, length, height, accepted
+        self._judge = IntervalJudge(parameters)
+
+    @property
+    def seconds(self) -> collections.deque[PulseSecond]:
+        """One entry for each whole second that passed without a gap; the reader takes them out."""
+        return self._judge.seconds
 
     def push(self, t_ns: int, rate_hz: float, samples: np.ndarray) -> None:
         """Take samples float (n,) in any unit; ``t_ns`` is the capture time of the first.
@@ -158,7 +114,8 @@ class PulseTracker:
             now_ns = self._clock.next_ns()
             self._clock.count += 1
             while now_ns >= self._next_s * SECOND_NS:
-                self._say(self._next_s)
+                self._judge.say(self._next_s)
+                self.passed_s = max(self.passed_s, self._next_s)
                 self._next_s += 1
             if math.isfinite(x):
                 self._sample(now_ns, x)
@@ -237,25 +194,4 @@ class PulseTracker:
             self.beats_s.pop()
             return
         self._last_height = height
-        recent = [*itertools.islice(reversed(self._intervals), 8), (t_s, ibi_s, height, False)]
-        accepted = len(recent) >= 3 and accept_interval(ibi_s, [beat[1] for beat in recent], self.parameters.tolerance)
-        self._intervals.append((t_s, ibi_s, height, accepted))
-
-    def _say(self, t_s: int) -> None:
-        keep_s = max(self.parameters.variability_span_s, self.parameters.span_s)
-        while self._intervals and self._intervals[0][0] < t_s - keep_s:
-            self._intervals.popleft()
-        good = [ibi for end, ibi, _, ok in self._intervals if ok and end > t_s - self.parameters.span_s]
-        rate = 60.0 / (sum(good) / len(good)) if len(good) >= 3 else math.nan
-        squares, heights, previous = [], [], None
-        for end, ibi, height, ok in self._intervals:
-            if ok:
-                heights.append(height)
-                if previous is not None and abs(end - ibi - previous[0]) < 1e-6:
-                    squares.append((ibi - previous[1]) ** 2)
-            previous = (end, ibi) if ok else None
-        rmssd = 1e3 * math.sqrt(sum(squares) / len(squares)) if len(squares) >= 8 else math.nan
-        amplitude = statistics.median(heights) if len(heights) >= 5 else math.nan
-        quality = min(1.0, sum(good) / self.parameters.span_s) if len(good) >= 3 else 0.0
-        self.seconds.append(PulseSecond(t_s, rate, rmssd, amplitude, quality))
-        self.passed_s = max(self.passed_s, t_s)
+        self._judge.add(t_s - ibi_s, t_s, ibi_s, height=height)

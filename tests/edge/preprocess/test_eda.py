@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import InputError
-from edge.preprocess.eda import SkinParameters, SkinSecond, SkinTracker
+from edge.preprocess.eda import ResponseCounter, SkinParameters, SkinSecond, SkinTracker
 
 SECOND_NS = 1_000_000_000
 
@@ -102,3 +103,73 @@ def test_no_second_in_a_gap_is_said():
 def test_a_rate_out_of_range_is_refused(rate_hz: float):
     with pytest.raises(InputError, match="samples/s"):
         SkinTracker().push(0, rate_hz, np.ones(3))
+
+
+@pytest.mark.parametrize("rate_hz", [4.0, 32.0, 128.0])
+def test_responses_of_the_last_minute_are_counted_with_their_onsets(rate_hz: float):
+    t_s = np.arange(round(180 * rate_hz)) / rate_hz
+    onsets_s = [20.0, 32.0, 50.0, 75.0, 140.0]
+    samples = 2.0 + 0.002 * t_s + sum(response(t_s, onset_s, 0.08) for onset_s in onsets_s)
+    tracker = SkinTracker()
+    tracker.push(0, rate_hz, samples)
+    assert np.array(tracker.responses.onsets_ns) / 1e9 == pytest.approx(onsets_s, abs=1.0)
+    counts = {second.t_s: second.scr_count for second in tracker.seconds}
+    assert [counts[at_s] for at_s in (15, 25, 70, 79, 88, 105, 130, 138, 170)] == [0, 1, 3, 4, 3, 2, 1, 0, 1]
+
+
+def test_noise_below_the_least_response_counts_nothing():
+    rng = np.random.default_rng(2)
+    assert {second.scr_count for second in listen(1.0 + rng.normal(0.0, 0.002, 2400), 4.0)} == {0}
+    assert max(second.scr_count for second in listen(1.0 + rng.normal(0.0, 0.02, 2400), 4.0, SkinParameters(scr_least_us=0.01))) > 5
+
+
+def test_putting_the_electrodes_on_is_no_response():
+    samples = np.concatenate([np.full(40, 0.5), np.zeros(20), np.full(80, 3.0)])
+    assert {second.scr_count for second in listen(samples, 4.0)} == {0}
+
+
+@given(st.lists(st.floats(-1.0, 1.0), max_size=200), st.floats(0.01, 0.5))
+def test_a_response_is_a_rise_within_five_seconds(phasic_us: list[float], least_us: float):
+    counter = ResponseCounter(least_us)
+    for i, value in enumerate(phasic_us):
+        counter.step(i * SECOND_NS // 4, value)
+    onsets = [round(t_ns * 4 / SECOND_NS) for t_ns in counter.onsets_ns]
+    assert onsets == sorted(set(onsets))
+    assert bool(onsets) == any(max(phasic_us[i : i + 21]) - low >= least_us for i, low in enumerate(phasic_us))
+    for onset in onsets:
+        rise = phasic_us[onset : onset + 21]
+        assert max(rise) - min(phasic_us[max(onset - 20, 0) : onset + 1]) >= least_us
+        assert max(rise) - rise[0] >= 0.49 * least_us
+
+
+def test_a_slow_drift_is_no_response():
+    assert {second.scr_count for second in listen(1.0 + 0.003 * np.arange(2400) / 4, 4.0)} == {0}
+
+
+@settings(max_examples=40)
+@given(
+    st.sampled_from([4.0, 15.0, 128.0]),
+    st.integers(0, 1000),
+    st.lists(st.floats(0.0, 1.0), max_size=12),
+    st.lists(st.tuples(st.floats(0.0, 1.0), st.sampled_from([0.0, 200.0, math.nan])), max_size=3),
+)
+def test_any_cuts_decompose_as_the_whole(rate_hz: float, seed: int, cuts: list[float], off: list[tuple[float, float]]):
+    rng = np.random.default_rng(seed)
+    count = round(60 * rate_hz)
+    t_s = np.arange(count) / rate_hz
+    samples = 1.0 + 0.3 * np.sin(t_s / 20) + sum(response(t_s, onset_s, 0.2) for onset_s in rng.uniform(0.0, 60.0, 6))
+    for where, reading in off:
+        at = round(where * count)
+        samples[at : at + round(rate_hz)] = reading
+    whole, tracker = SkinTracker(), SkinTracker()
+    whole.push(0, rate_hz, samples)
+    edges = [0, *sorted(round(cut * count) for cut in cuts), count]
+    for first, last in itertools.pairwise(edges):
+        tracker.push(round(first * 1e9 / rate_hz), rate_hz, samples[first:last])
+    assert [repr(second) for second in tracker.seconds] == [repr(second) for second in whole.seconds]
+    assert list(tracker.responses.onsets_ns) == list(whole.responses.onsets_ns)
+
+
+def test_parameters_of_older_bundles_load():
+    stored = {"off_below_us": 0.02, "off_above_us": 100.0, "cutoff_hz": 0.5, "rise_s": 40.0, "fall_s": 8.0}
+    assert SkinParameters(**stored) == SkinParameters()

@@ -294,3 +294,42 @@ def test_the_same_film_gives_the_same_windows():
 
 def test_parameters_survive_a_manifest():
     assert FaceParameters(**dataclasses.asdict(PARAMETERS)) == PARAMETERS
+
+
+def pulsing(seconds: float, heart_rate_bpm: float):
+    """Frames in colour, 25 a second: a face whose skin reddens with each beat, in a camera's noise."""
+    rng = np.random.default_rng(3)
+    grey = frame_with((96, 72, 120)).astype(np.float64)
+    for i in range(round(seconds * 25)):
+        beat = np.sin(2 * np.pi * heart_rate_bpm / 60 * i / 25)
+        skin = np.array([182.0, 135.0, 112.0]) * (1 + 0.004 * beat * np.array([0.33, 0.77, 0.53]))
+        cb = 128 + skin @ [-0.168736, -0.331264, 0.5]
+        cr = 128 + skin @ [0.5, -0.418688, -0.081312]
+        luma = grey * (1 + 0.004 * 0.6 * beat) + rng.normal(0, 2, grey.shape)
+        chroma = np.stack([np.full((120, 160), cb), np.full((120, 160), cr)]) + rng.normal(0, 2, (2, 120, 160))
+        to_bytes = [np.clip(np.rint(plane), 0, 255).astype(np.uint8) for plane in (luma, chroma)]
+        yield Chunk("video", round(i * 4e7), 25.0, to_bytes[0][None], to_bytes[1][None])
+
+
+def test_the_pulse_is_read_from_every_frame_of_a_followed_face_also_where_only_some_are_looked_at():
+    class Sees:
+        boxes = np.array([[96, 72, 216, 192, 0.9]], np.float32)
+
+        def __call__(self, frame):
+            return self.boxes
+
+    detect = Sees()
+    front = FaceFront(FaceParameters(), detect)
+    assert front.derived is None
+    for i, chunk in enumerate(pulsing(26.0, 72.0)):
+        front.push(chunk)
+        if i % 2:
+            front.poll(chunk.t_ns)
+    assert front.pulse.heart_rate_bpm == pytest.approx(72, abs=2)
+    assert sum(len(chunk.samples) for chunk in front.derived) >= 250 and {chunk.track for chunk in front.derived} == {"rppg"}
+    detect.boxes = np.zeros((0, 5), np.float32)
+    gone = [dataclasses.replace(chunk, t_ns=chunk.t_ns + 26 * 10**9, samples=chunk.samples // 4) for chunk in pulsing(2.0, 72.0)]
+    for chunk in gone:
+        front.push(chunk)
+        front.poll(chunk.t_ns)
+    assert front.pulse.heart_rate_bpm is None, "no face, no heart rate"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import InputError
+from edge.preprocess.beats import PulseSecond
 from edge.preprocess.eda import SkinSecond
 from edge.preprocess.physiology import (
     CHANNELS,
@@ -21,7 +22,6 @@ from edge.preprocess.physiology import (
     StepMaker,
     window_of,
 )
-from edge.preprocess.ppg import PulseSecond
 from edge.types import Absence, Chunk, Track, Window
 
 MS = 1_000_000
@@ -181,7 +181,7 @@ def test_no_samples_at_all_is_lost():
 
 def test_other_tracks_are_refused_and_empty_chunks_ignored():
     front = PhysiologyFront()
-    with pytest.raises(InputError, match="takes ppg and eda"):
+    with pytest.raises(InputError, match="takes ppg, eda, ibi, rppg"):
         front.push(Chunk("audio", 0, 16000.0, np.zeros(4, np.float32)))
     front.push(Chunk("eda", 0, 4.0, np.zeros(0, np.float32)))
     assert front.poll(0) == ELECTRODES_OFF
