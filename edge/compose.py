@@ -161,7 +161,9 @@ def _detector(bundle: Bundle, models: collections.abc.Mapping[str, Model]) -> De
     stage = models["detector"]
     input_name = next(iter(bundle.manifest.stages["detector"].inputs))
     parameters = DetectorParameters(**bundle.manifest.preprocess["detector"])
-    return Detector(parameters, finite(lambda image: stage.run(**{input_name: image})))
+    whole = stage.details().inputs[input_name].scale > 0  # a network of integers
+    store = (lambda image: stage.quantize(**{input_name: image})[input_name]) if whole else None
+    return Detector(parameters, finite(lambda image: stage.run(**{input_name: image})), store)
 
 
 def finite(

@@ -162,7 +162,7 @@ class Model:
 
         Args:
             **arrays: every input by its public name, real numbers without a batch axis; what lies outside an input's range is
-                clipped to it.
+                clipped to it. An array of a quantized input's own type is taken as it is stored.
 
         Returns:
             Every output by its public name: float32 without a batch axis, the caller's to keep.
@@ -178,6 +178,9 @@ class Model:
                 raise self._misnamed(arrays)
             if array.shape != slot.shape:
                 raise self._misshapen(slot, array.shape)
+            if slot.quantized and array.dtype == slot.dtype:
+                slot.view()[0] = array
+                continue
             # One call a step into memory kept for it: allocating would cost more than the arithmetic.
             real, flat = slot.real, slot.flat
             np.divide(array, slot.scale, real)

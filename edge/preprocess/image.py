@@ -35,12 +35,29 @@ def area_weights(size_in: int, size_out: int, start: float, stop: float) -> np.n
         raise ValueError(f"area_weights: {size_in} -> {size_out} pixels over [{start}, {stop}); sizes and interval must be positive")
     step = (stop - start) / size_out
     width = max(step, 1.0)
-    low = start + step * (np.arange(size_out) + 0.5) - width / 2
-    edges = np.arange(size_in + 1, dtype=np.float64)
-    edges[0], edges[-1] = -np.inf, np.inf  # the edge pixels go on for ever
-    upper = np.minimum(low[:, None] + width, edges[None, 1:])
-    lower = np.maximum(low[:, None], edges[None, :-1])
-    return (np.maximum(upper - lower, 0.0) / width).astype(np.float32)
+    low = _middles(size_out) * step + (start - width / 2)
+    # Overlap of [low, low + width) with each pixel's [j, j + 1): in place, for this is where a crop's time goes.
+    above = np.subtract.outer(low, _pixels(size_in))
+    overlap = above + width
+    np.minimum(overlap, 1.0, out=overlap)
+    np.maximum(above, 0.0, out=above)
+    overlap -= above
+    np.maximum(overlap, 0.0, out=overlap)
+    if low[0] < 0.0 or low[-1] + width > size_in:  # the edge pixels go on for ever
+        overlap[:, 0] += np.maximum(np.minimum(low + width, 0.0) - low, 0.0)
+        overlap[:, -1] += np.maximum(low + width - np.maximum(low, float(size_in)), 0.0)
+    overlap *= 1.0 / width
+    return overlap.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def _middles(count: int) -> np.ndarray:
+    return np.arange(0.5, count)
+
+
+@functools.lru_cache(maxsize=512)
+def _pixels(count: int) -> np.ndarray:
+    return np.arange(float(count))
 
 
 def resize_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -83,39 +100,9 @@ def crop_area(image: np.ndarray, box: tuple[float, float, float, float], height:
     # one pixel more on each side than the box: interpolation looks that far
     top, bottom = _span(y0, y1, rows)
     left, right = _span(x0, x1, columns)
-    part = image[top:bottom, left:right].astype(np.float64)
-    narrow = _averaged(part, height, y0 - top, y1 - top)
-    return _averaged(narrow.T.copy(), width, x0 - left, x1 - left).T.astype(np.float32)
-
-
-def _averaged(values: np.ndarray, size_out: int, start: float, stop: float) -> np.ndarray:
-    """``area_weights(len(values), size_out, start, stop) @ values`` by differences of the running sum: a fraction of the work.
-
-    Args:
-        values: float64 (n, m).
-
-    Returns:
-        float64 (size_out, m).
-    """
-    size_in = len(values)
-    step = (stop - start) / size_out
-    width = max(step, 1.0)
-    ends = np.empty(2 * size_out)
-    np.add(np.arange(0.5, size_out), 0.0, out=ends[:size_out])
-    ends[:size_out] *= step
-    ends[:size_out] += start - width / 2
-    np.add(ends[:size_out], width, out=ends[size_out:])
-    # The integral from 0 to x is linear inside each pixel; with the index held inside the image, its edges go on for ever.
-    pixel = np.clip(np.floor(ends), 0, size_in - 1).astype(np.intp)
-    ends -= pixel
-    total = np.zeros((size_in, values.shape[1]))
-    np.cumsum(values[:-1], axis=0, out=total[1:])
-    integral = values.take(pixel, axis=0)
-    integral *= ends[:, None]
-    integral += total.take(pixel, axis=0)
-    result = integral[size_out:] - integral[:size_out]
-    result *= 1.0 / width
-    return result
+    down = area_weights(bottom - top, height, y0 - top, y1 - top)
+    across = area_weights(right - left, width, x0 - left, x1 - left)
+    return down @ image[top:bottom, left:right].astype(np.float32) @ across.T
 
 
 def _span(start: float, stop: float, size: int) -> tuple[int, int]:

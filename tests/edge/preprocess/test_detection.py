@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.preprocess.detection import Detector, DetectorParameters, decode, overlap, prepare, suppress
+from edge.preprocess.detection import Detector, DetectorParameters, decode, overlap, prepare, prepare_stored, suppress
 
 PARAMETERS = DetectorParameters()
 
@@ -141,3 +141,22 @@ def test_parameters_survive_a_manifest():
     assert DetectorParameters(**stored) == PARAMETERS
     with pytest.raises(ValueError, match="one side per grid"):
         DetectorParameters(strides_px=(8,))
+
+
+@given(st.integers(1, 5), st.integers(0, 255), st.integers(0, 255), st.integers(0, 2**32 - 1))
+def test_a_frame_stored_by_the_table_is_the_one_stored_number_by_number(times, low, high, seed):
+    parameters = DetectorParameters(height_px=6, width_px=8)
+    low, high = min(low, high), max(low, high) + 1
+    frame = np.random.default_rng(seed).integers(low, high, (6 * times, 8 * times)).astype(np.uint8)
+
+    def store(real):
+        return np.clip(np.rint(np.divide(real, np.float32(2 / 255), dtype=np.float32)), -128, 127).astype(np.int8)
+
+    image, place = prepare(parameters, frame)
+    stored, there = prepare_stored(parameters, frame, store)
+    assert (there.top, there.left, there.scale) == (place.top, place.left, pytest.approx(place.scale))
+    assert stored.shape == image.shape and np.abs(stored.astype(int) - store(image)).max() <= (0 if image.mean() > -0.3 else 1)
+
+
+def test_a_frame_of_another_shape_is_not_stored_by_the_table():
+    assert prepare_stored(DetectorParameters(height_px=6, width_px=8), np.zeros((12, 8), np.uint8), lambda real: real) is None

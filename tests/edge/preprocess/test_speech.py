@@ -22,7 +22,7 @@ from edge.preprocess.speech import (
     mel_to_hz,
     window_samples,
 )
-from edge.preprocess.voice import running
+from edge.preprocess.voice import Extreme, Spread
 from edge.types import Absence, Chunk, Window
 
 P = SpeechParameters()
@@ -314,9 +314,14 @@ def test_parameters_survive_json():
     assert SpeechParameters(**json.loads(json.dumps(dataclasses.asdict(P)))) == P
 
 
-@given(st.integers(1, 30), st.integers(1, 40), st.integers(1, 25), st.integers(0, 2**32 - 1))
-def test_running_extremes_are_those_of_every_window(before, new, memory, seed):
-    known = np.random.default_rng(seed).normal(size=before + new).astype(np.float32)
-    for pick in (np.minimum, np.maximum):
-        every = [pick.reduce(known[max(0, i + 1 - memory) : i + 1]) for i in range(before, before + new)]
-        assert running(pick, known, new, memory).tolist() == every
+@given(st.lists(st.floats(-100, 20), min_size=1, max_size=700), st.integers(1, 40))
+def test_the_least_the_mean_and_the_spread_are_those_of_the_newest(values, memory):
+    least, spread = Extreme(memory), Spread(memory)
+    for i, value in enumerate(values):
+        newest = values[max(0, i + 1 - memory) : i + 1]
+        assert least.push(value) == min(newest)
+        mean, deviation = spread.push(value)
+        if i + 1 < memory:
+            assert np.isnan([mean, deviation]).all()
+        else:
+            assert (mean, deviation) == pytest.approx((np.mean(newest), np.std(newest)), abs=1e-5)
