@@ -105,6 +105,7 @@ def beside(path: pathlib.Path, *, overwrite: bool, kind: type[InputError]) -> co
     """
     if path.exists() and not overwrite:
         raise kind(f"{path}: exists already; choose another name or ask to overwrite it")
+    _clear_away(path)
     writing = path.with_name(f".{path.name}.writing-{os.getpid()}")
     try:
         try:
@@ -122,6 +123,16 @@ def beside(path: pathlib.Path, *, overwrite: bool, kind: type[InputError]) -> co
             ) from error
     finally:
         writing.unlink(missing_ok=True)
+
+
+def _clear_away(path: pathlib.Path) -> None:
+    """Remove what processes that were killed left of ``path``: it is torn, and may hold what nobody agreed to keep."""
+    before = f".{path.name}.writing-"
+    for left in path.parent.glob(before.replace("[", "[[]") + "*"):
+        process = left.name.removeprefix(before)
+        if process.isdigit() and not os.path.exists(f"/proc/{process}") and os.path.exists("/proc/self"):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ import typing
 import numpy as np
 
 from edge.clock import Clock
-from edge.errors import InferenceError
+from edge.errors import EdgeError
 from edge.inference.fusion import Stage
 from edge.inference.scheduler import MS, Cost, Deadline
 from edge.preprocess.window import Front
@@ -21,6 +21,12 @@ log = logging.getLogger("affectkit")
 
 LeftOut = typing.Literal["", "look", "encode"]
 """What there was no time for: nothing, a look at the front, or the encoding of the window that it gave."""
+
+
+def in_words(error: Exception) -> str:
+    """In one line; what was not raised on purpose is named too."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EdgeError) else f"{type(error).__name__}: {text}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +111,13 @@ class Branch:
     def push(self, chunk: Chunk) -> None:
         """Hand a chunk of one of ``tracks`` to the front."""
         self._heard_ns = max(self._heard_ns, chunk.end_ns)
+        try:
+            self.front.push(chunk)
+        except Exception as error:  # what one source gives must not take the other modalities with it
+            self._gone[chunk.track] = in_words(error)
+            self._count_fault(in_words(error))
+            return
         self._gone.pop(chunk.track, None)
-        self.front.push(chunk)
 
     def source_lost(self, track: Track, detail: str) -> None:
         """The source of ``track`` stopped; with all its tracks gone the modality is lost at once, and says why."""
@@ -132,8 +143,8 @@ class Branch:
         self._looked_ns = now_ns
         try:
             news = self.front.poll(now_ns)
-        except InferenceError as error:
-            self._fail(str(error))
+        except Exception as error:  # a front's bug must not take the other modalities with it
+            self._fail(in_words(error))
             news = None
         looked_ns = self._clock.now_ns()
         self._look.add(looked_ns - began_ns, looked_ns)
@@ -181,8 +192,8 @@ class Branch:
         try:
             encoder = self._encoders[min(self.variant, len(self._encoders) - 1)]
             vector = encoder.run(**{self._input_name: window.samples})["embedding"]
-        except InferenceError as error:
-            self._fail(str(error))
+        except Exception as error:  # which types an interpreter raises differs
+            self._fail(in_words(error))
             return
         if not np.isfinite(vector).all():
             self._fail("its encoder gave NaN")
@@ -192,8 +203,11 @@ class Branch:
         self._embedding = Embedding(self.modality, window.end_ns, vector, window.quality)
 
     def _fail(self, detail: str) -> None:
-        self.faults += 1
         self._fault = Absence(self.modality, "noisy", detail)
+        self._count_fault(detail)
+
+    def _count_fault(self, detail: str) -> None:
+        self.faults += 1
         if self.faults == 1:
             log.warning("%s: %s; absent until it answers again (later faults are only counted)", self.modality, detail)
 

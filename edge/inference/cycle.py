@@ -7,8 +7,7 @@ import concurrent.futures
 import logging
 
 from edge.clock import Clock
-from edge.errors import InferenceError
-from edge.inference.branch import Branch, LeftOut
+from edge.inference.branch import Branch, LeftOut, in_words
 from edge.inference.fusion import Fusion, NonFiniteError
 from edge.inference.ladder import Effort
 from edge.inference.scheduler import MS, Cost, Deadline
@@ -106,8 +105,8 @@ class Cycle:
         began_ns = self._clock.now_ns()
         try:
             estimate = self._fusion.estimate(tick_ns, present, absent)
-        except (InferenceError, NonFiniteError) as error:
-            detail = "the fusion gave NaN" if isinstance(error, NonFiniteError) else str(error)
+        except Exception as error:  # which types an interpreter raises differs
+            detail = "the fusion gave NaN" if isinstance(error, NonFiniteError) else in_words(error)
             self.fusion_faults += 1
             if self.fusion_faults == 1:
                 log.warning("%s; no decision until it answers again (later faults are only counted)", detail)
@@ -132,8 +131,14 @@ class Cycle:
                 if self._pool is None:
                     self._pool = concurrent.futures.ThreadPoolExecutor(self._cores - 1, "branch")
                 # The first has the most weight and goes at once, in this thread.
-                others = [self._pool.submit(update, branch) for branch in branches[1:]]
-                return [update(branches[0]), *(other.result() for other in others)]
+                try:
+                    others = [self._pool.submit(update, branch) for branch in branches[1:]]
+                except RuntimeError as error:  # no memory for one more thread
+                    log.warning("%s; modalities are encoded one after the other from now on", error)
+                    self._pool.shutdown(cancel_futures=True)
+                    self._pool, self._cores = None, 1
+                else:
+                    return [update(branches[0]), *(other.result() for other in others)]
         return [update(branch) for branch in branches]
 
     def _update(self, branches: collections.abc.Sequence[Branch], now_ns: int, deadline: Deadline, omit: Omissions | None) -> None:

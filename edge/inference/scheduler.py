@@ -70,6 +70,11 @@ HALF_LIFE_NS = 30_000 * MS
 """Time in which an estimate that nothing confirms loses half of its weight."""
 
 
+MOST_GROWTH, LEAST_OUTLIER_NS = 4.0, 10 * MS
+"""One run counts as at most four times what was expected, or 10 ms: the process may have been stopped in the middle of it. What is a
+hundred times slower from now on is still known as that after six runs."""
+
+
 class Cost:
     """Running estimate of what a piece of work takes: smoothed mean plus twice the smoothed deviation, in ns.
 
@@ -96,7 +101,8 @@ class Cost:
         if not self._measured:
             self._mean_ns, self._deviation_ns, self._measured = taken_ns, taken_ns / 4, True
             return
-        error = taken_ns - self._mean_ns
+        most_ns = max(MOST_GROWTH * (self._mean_ns + 2 * self._deviation_ns), LEAST_OUTLIER_NS)
+        error = min(taken_ns, most_ns) - self._mean_ns
         self._mean_ns += error / 8
         self._deviation_ns += (abs(error) - self._deviation_ns) / 4
 

@@ -6,6 +6,9 @@ At real pace there may be lines between that have ``event`` instead of ``state``
 from __future__ import annotations
 
 import collections.abc
+import contextlib
+import errno
+import io
 import json
 import os
 import pathlib
@@ -51,11 +54,12 @@ class JsonLines:
     """Appends to ``FILE.partial`` while the run goes on, and renames it to ``FILE`` at its end.
 
     So a live run can be followed (``tail -f``) and a crash or a power cut keeps every whole line, yet a file under its final name
-    is complete; after a failed write (disk full) it stays ``FILE.partial``. "-" is standard output; a pipe or device is written
-    directly.
+    is complete; after a failed write (disk full) it stays ``FILE.partial``, up to the last line that was whole. "-" is standard
+    output; a pipe or device is written directly.
 
     Raises:
-        InputError: on ``open``, when the file or its ``.partial`` exists and may not be overwritten, or cannot be created.
+        InputError: on ``open``, when the file or its ``.partial`` exists and may not be overwritten, or cannot be created, or is a
+            pipe that nobody reads.
     """
 
     def __init__(self, path: str | pathlib.Path, *, overwrite: bool = False, stdout: typing.TextIO | None = None):
@@ -64,7 +68,8 @@ class JsonLines:
         self._overwrite = overwrite
         self._to_stdout = str(path) == "-"
         self._stdout = stdout
-        self._file: typing.TextIO | None = None
+        self._file: typing.TextIO | io.FileIO | None = None
+        self._whole_bytes = 0
         self._renames = False
         self._torn = False
         self._start_ns = 0
@@ -78,9 +83,12 @@ class JsonLines:
         self._renames = not _is_special(self._path)
         target = self._partial if self._renames else self._path
         try:
+            # Unbuffered: a line goes out in one call, and nothing waits to be written behind a line that was cut off.
             mode = "x" if self._renames and not self._overwrite else "w"
-            self._file = typing.cast(typing.TextIO, target.open(mode, encoding="utf-8", newline="\n", buffering=1))
+            self._file = io.FileIO(target, mode, opener=_without_waiting if target.is_fifo() else None)
         except OSError as error:
+            if error.errno == errno.ENXIO and target.is_fifo():
+                raise InputError(f"{target}: nobody reads from this pipe; start its reader first") from error
             raise InputError(f"{target}: cannot be created: {error.strerror or error}") from error
 
     def give(self, decision: Decision, timing: Timing) -> None:
@@ -92,11 +100,21 @@ class JsonLines:
     def _write(self, record: dict[str, object]) -> None:
         if self._file is None:
             raise ValueError(f"{self._path}: given a decision before it was opened")
+        line = json.dumps(record, ensure_ascii=False) + "\n"
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            self._file.flush()
+            if isinstance(self._file, io.FileIO):
+                left = memoryview(line.encode("utf-8"))
+                while left:
+                    left = left[self._file.write(left) :]
+                self._whole_bytes += len(line.encode("utf-8"))
+            else:
+                self._file.write(line)
+                self._file.flush()
         except OSError:
             self._torn = True
+            if self._renames and isinstance(self._file, io.FileIO):
+                with contextlib.suppress(OSError):
+                    self._file.truncate(self._whole_bytes)
             raise
 
     def close(self) -> None:
@@ -107,6 +125,13 @@ class JsonLines:
         if self._renames and not self._torn:
             refuse_existing((self._path,), overwrite=self._overwrite)
             os.replace(self._partial, self._path)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a FIFO: OSError ENXIO without a reader, where a plain ``open`` would wait for one for ever."""
+    descriptor = os.open(path, (flags & ~(os.O_CREAT | os.O_TRUNC)) | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _is_special(path: pathlib.Path) -> bool:

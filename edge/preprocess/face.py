@@ -291,8 +291,8 @@ class FaceFront:
         if followed is not None and self._since_detection < p.detect_every * self.detect_stretch:
             self._box = followed
             return followed
-        self._since_detection = 0
         faces = self._detect(frame)
+        self._since_detection = 0  # after it: a detection that failed is not done, and the next look tries again
         if not len(faces):
             if followed is not None and self._seen_ns is not None and self._frame_ns - self._seen_ns <= p.lost_after_ms * 1e6:
                 self._box = followed  # a blink of the detector: the picture of the face is still there

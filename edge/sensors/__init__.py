@@ -45,6 +45,10 @@ class Sensor(typing.Protocol):
     """How long it will go on; None if until stopped."""
     planned: collections.abc.Sequence[PlannedAbsence] = ()
     """Absences that its script promises."""
+    silent_after_ms: int | None = None
+    """Longest silence of a working device, after which it is opened anew; None if it may be silent, or sees to that itself."""
+    trouble: str | None = None
+    """What is wrong with a device that mends itself, while it lasts."""
 
     def open(self) -> None:
         """Begin: time 0 of a replay is now. SensorError if it cannot."""

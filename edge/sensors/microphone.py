@@ -71,6 +71,8 @@ class Microphone:
 
     tracks: tuple[Track, ...] = ("audio",)
     live = True
+    silent_after_ms = 8_000
+    """It notices silence itself, much sooner; this is for a driver that hangs where it should not."""
     duration_ns: int | None = None
     planned: collections.abc.Sequence[PlannedAbsence] = ()
 

@@ -9,11 +9,14 @@ import logging
 import threading
 
 from edge.clock import Clock
-from edge.errors import EdgeError
+from edge.errors import EdgeError, SensorError
 from edge.sensors import Sensor
 from edge.types import TRACKS, Chunk, Track
 
 log = logging.getLogger("affectkit")
+
+ASTRAY_NS = 1_000_000_000
+"""Stamps of a live source that lie so far ahead of the clock, or behind those before them, are no capture times."""
 
 
 class Inbox:
@@ -68,9 +71,10 @@ class Pump:
         inbox: takes its chunks.
         opened: False if the thread is to open it.
         loud: warn when it is lost.
+        clock: of the run, against which the stamps of a live sensor are held; None believes them all.
     """
 
-    def __init__(self, sensor: Sensor, inbox: Inbox, *, opened: bool = True, loud: bool = True):
+    def __init__(self, sensor: Sensor, inbox: Inbox, *, opened: bool = True, loud: bool = True, clock: Clock | None = None):
         self.sensor = sensor
         self.lost: str | None = None
         """Why the sensor stopped, in one line; None while it runs and after it ended as it should."""
@@ -79,6 +83,8 @@ class Pump:
         self.delivered = 0
         """Chunks so far."""
         self._inbox, self._opened, self._loud = inbox, opened, loud
+        self._clock = clock if sensor.live else None
+        self._newest_ns: dict[Track, int] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"sensor {'+'.join(sensor.tracks)}", daemon=True)
 
@@ -92,6 +98,8 @@ class Pump:
             while not self._stopping and (chunk := self.sensor.read()) is not None:
                 if self._stopping:  # given up while it hung: its successor has the word
                     break
+                if self._clock is not None:
+                    self._check_stamps(chunk, self._clock.now_ns())
                 self.delivered += 1
                 self._inbox.put(chunk)
         except EdgeError as error:
@@ -104,10 +112,22 @@ class Pump:
             self.ended = True
             self._inbox.notify()
 
+    def _check_stamps(self, chunk: Chunk, now_ns: int) -> None:
+        """Raises SensorError: what is stamped with another time would be believed for ever, or never."""
+        ahead_ns, newest_ns = chunk.end_ns - now_ns, self._newest_ns.get(chunk.track, chunk.end_ns)
+        if ahead_ns > ASTRAY_NS:
+            raise SensorError(f"{chunk.track}: stamped {ahead_ns / 1e9:.0f} s ahead of the clock; opening it anew")
+        if newest_ns - chunk.end_ns > ASTRAY_NS:
+            raise SensorError(f"{chunk.track}: its stamps go back by {(newest_ns - chunk.end_ns) / 1e9:.0f} s; opening it anew")
+        self._newest_ns[chunk.track] = max(newest_ns, chunk.end_ns)
+
     def abandon(self) -> None:
         """Give up a sensor without waiting for it: it is closed in a thread of its own, however long that takes."""
         self._stopping = True
-        threading.Thread(target=self._close, name="close", daemon=True).start()
+        try:
+            threading.Thread(target=self._close, name="close", daemon=True).start()
+        except RuntimeError as error:  # no memory for one more thread: closing it here could hang, so it is left to the end
+            log.debug("%s: not closed: %s", " and ".join(self.sensor.tracks), error)
 
     def _close(self) -> None:
         try:

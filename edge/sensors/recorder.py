@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 
-from edge.errors import EdgeError, InputError
+from edge.errors import EdgeError, InputError, SessionError
 from edge.journal import Entry, Took, as_line
 from edge.session import JournalInfo, Source
 from edge.session_writer import SessionWriter
@@ -106,6 +106,11 @@ class Recorder:
         try:
             while (entry := self._next()) is not None:
                 self._put(entry)
+        except SessionError as error:  # a sensor gave what no session can hold; what came before it is whole
+            with self._something:
+                self.failure = f"{error}; recorded up to there"
+                self._waiting.clear()
+            log.warning("%s", self.failure)
         except (EdgeError, OSError) as error:
             self._error = error
             with self._something:
@@ -123,7 +128,7 @@ class Recorder:
         writer = self._writer
         if writer is None:
             return
-        writer.journal(as_line(entry, self._start_ns))
         if isinstance(entry, Took):
             for chunk in entry.chunks:
                 writer.add(dataclasses.replace(chunk, t_ns=chunk.t_ns - self._start_ns))
+        writer.journal(as_line(entry, self._start_ns))  # after its samples, so that it never speaks of any that are not there

@@ -15,8 +15,9 @@ from edge.types import Track
 log = logging.getLogger("affectkit")
 
 MS = 1_000_000
-FIRST_WAIT_NS, LONGEST_WAIT_NS = 200 * MS, 1_500 * MS
-"""Until a lost source is opened anew: doubled each time, yet never so long that it is missed for two seconds once it is back."""
+FIRST_WAIT_NS, LONGEST_WAIT_NS = 200 * MS, 600 * MS
+"""Until a lost source is opened anew: doubled each time, yet never so long that it is missed for two seconds once it is back,
+the second of sound included that a voice is known by."""
 PROVEN_NS = 10_000 * MS
 """A source that delivered for this long begins with the first wait again."""
 
@@ -63,7 +64,7 @@ class Supervised:
         except SensorError as error:
             self._give_up(str(error))
             raise
-        self._pump = Pump(self.sensor, self._inbox)
+        self._pump = Pump(self.sensor, self._inbox, clock=self._clock)
 
     def start(self) -> None:
         """From now on it delivers."""
@@ -76,7 +77,7 @@ class Supervised:
         pump = self._pump
         if pump is None:
             if not self.over and now_ns >= self._due_ns:
-                self._open_anew(now_ns)
+                return self._open_anew(now_ns)
             return None
         if pump.delivered != self._delivered:
             self._delivered, self._heard_ns = pump.delivered, now_ns
@@ -104,16 +105,21 @@ class Supervised:
         if self._pump is not None:
             self._pump.stop()
 
-    def _open_anew(self, now_ns: int) -> None:
+    def _open_anew(self, now_ns: int) -> News | None:
         if self._again is None:
             self.over = True
-            return
-        self.sensor = self._again()
-        self.reopened += 1
-        self._pump = Pump(self.sensor, self._inbox, opened=False, loud=False)
+            return None
         self._delivered = 0
         self._began_ns = self._heard_ns = now_ns
-        self._pump.start()
+        try:
+            self.sensor = self._again()
+            self.reopened += 1
+            pump = Pump(self.sensor, self._inbox, opened=False, loud=False, clock=self._clock)
+            pump.start()
+        except Exception as error:  # no memory for one more thread, or no more descriptors: later there may be
+            return self._fail(f"{' and '.join(self.sensor.tracks)}: cannot be opened anew: {error}", now_ns)
+        self._pump = pump
+        return None
 
     def _fail(self, why: str, now_ns: int) -> News | None:
         pump, self._pump = self._pump, None

@@ -318,3 +318,12 @@ def test_the_embedded_session_is_sound(embedded_session: pathlib.Path):
         for second in range(90):
             here = (t_ms >= second * 1000) & (t_ms < second * 1000 + 1000) & ~off
             assert not here.any() or np.abs(values[here]).max() > 0.01
+
+
+def test_what_a_killed_process_left_of_the_same_file_is_removed(tmp_path: pathlib.Path):
+    dead, alive = tmp_path / ".a.zip.writing-4194305", tmp_path / ".a.zip.writing-1"
+    other = tmp_path / ".b.zip.writing-4194305"
+    for left in (dead, alive, other):
+        left.write_bytes(b"faces")
+    write(tmp_path / "a.zip", [sampled("ppg", 64.0, 64)])
+    assert not dead.exists() and alive.exists() and other.exists()
