@@ -34,7 +34,9 @@ class PlannedAbsence(typing.Protocol):
 class Sensor(typing.Protocol):
     """One source of one or more tracks, read by a thread of its own.
 
-    A descendant must give ``tracks`` and ``live`` and override ``open``, ``read`` and ``close``; it may give the rest.
+    A descendant must give ``tracks`` and ``live`` and override ``open``, ``read`` and ``close``; it may give the rest. It may also
+    have ``silent_after_ms``, the longest silence of a working device, after which it is opened anew, and ``trouble``, what is wrong
+    in words with a device that mends itself.
     """
 
     tracks: tuple[Track, ...]
@@ -45,10 +47,6 @@ class Sensor(typing.Protocol):
     """How long it will go on; None if until stopped."""
     planned: collections.abc.Sequence[PlannedAbsence] = ()
     """Absences that its script promises."""
-    silent_after_ms: int | None = None
-    """Longest silence of a working device, after which it is opened anew; None if it may be silent, or sees to that itself."""
-    trouble: str | None = None
-    """What is wrong with a device that mends itself, while it lasts."""
 
     def open(self) -> None:
         """Begin: time 0 of a replay is now. SensorError if it cannot."""
