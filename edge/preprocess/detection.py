@@ -103,19 +103,35 @@ def suppress(boxes: np.ndarray, *, overlap_at_most: float, most: int) -> np.ndar
     Returns:
         float32 (k, 5), strongest first.
     """
-    kept: list[np.ndarray] = []
-    left = boxes
-    while len(left) and len(kept) < most:
-        same = overlap(left[:1], left)[0] > overlap_at_most
-        same[0] = True  # itself, even when empty
-        group = left[same]
-        # blend only with near twins: a loose match that is merely dropped must not pull the box
-        near = group[overlap(left[:1], group)[0] > 0.5] if len(group) > 1 else group
-        near = near if len(near) else group[:1]
-        mean = np.average(near[:, :4], axis=0, weights=np.maximum(near[:, 4], 1e-6))
-        kept.append(np.append(mean, group[0, 4]))
-        left = left[~same]
+    # Plain numbers: for the handful of boxes that a frame has, numpy's calls cost more than the arithmetic.
+    kept: list[tuple[float, ...]] = []
+    left: list[list[float]] = boxes.tolist()
+    while left and len(kept) < most:
+        first = left[0]
+        near, rest = [first], []
+        for box in left[1:]:
+            shared = _shared(first, box)
+            if shared <= overlap_at_most:
+                rest.append(box)
+            elif shared > 0.5:  # blend only with near twins: a loose match that is merely dropped must not pull the box
+                near.append(box)
+        weights = [max(box[4], 1e-6) for box in near]
+        total = sum(weights)
+        mean = [sum(weight * box[side] for weight, box in zip(weights, near, strict=True)) / total for side in range(4)]
+        kept.append((*mean, first[4]))
+        left = rest
     return np.array(kept, np.float32).reshape(-1, 5)
+
+
+def _shared(box: collections.abc.Sequence[float], other: collections.abc.Sequence[float]) -> float:
+    """``overlap`` of two boxes."""
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
+    if width <= 0.0 or height <= 0.0:
+        return 0.0
+    shared = width * height
+    areas = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1])
+    return shared / max(areas - shared, 1e-9)
 
 
 def prepare(parameters: DetectorParameters, frame: np.ndarray) -> tuple[np.ndarray, Letterbox]:

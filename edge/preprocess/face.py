@@ -155,10 +155,14 @@ class _Follower:
         """Where the face went, within a third of its side: the moved box (4,) and the correlation, -1 to 1."""
         window = crop_area(frame, square(box, _SEARCH_PX / _TEMPLATE_PX), _SEARCH_PX, _SEARCH_PX)
         window -= np.add.reduce(window, axis=None) / window.size  # keeps the sums of squares small
-        patches = np.lib.stride_tricks.as_strided(window, (_PLACES, _PLACES, _TEMPLATE_PX, _TEMPLATE_PX), window.strides * 2)
+        # Every row of the window against every row of the template first, then the sums along the template's rows.
+        down, across = window.strides
+        spans = np.lib.stride_tricks.as_strided(window, (_SEARCH_PX, _PLACES, _TEMPLATE_PX), (down, across, across))
+        rows = spans.reshape(-1, _TEMPLATE_PX) @ self.template.T
+        down, across, along = rows.reshape(_SEARCH_PX, _PLACES, _TEMPLATE_PX).strides
+        product = np.lib.stride_tricks.as_strided(rows, (_PLACES, _PLACES, _TEMPLATE_PX), (down, across, down + along)).sum(axis=2)
         # The template sums to 0, so the mean of a patch takes no part in the product; its variance comes from running sums.
-        product = (patches.reshape(_PLACES**2, -1) @ self.template.reshape(-1)).reshape(_PLACES, _PLACES)
-        sums, squares = _box_sums(window), _box_sums(window * window)
+        sums, squares = _box_sums(window)
         energy = squares - sums * sums / _TEMPLATE_PX**2
         match = product / np.maximum(np.sqrt(np.maximum(energy, 0.0)), 1e-3)
         row, column = np.unravel_index(int(np.argmax(match)), match.shape)
@@ -171,11 +175,15 @@ class _Follower:
 
 
 def _box_sums(window: np.ndarray) -> np.ndarray:
-    """Sums over every square of ``_TEMPLATE_PX`` in a (26, 26) window: (11, 11), float64."""
-    total = np.zeros((_SEARCH_PX + 1, _SEARCH_PX + 1))
-    np.cumsum(np.cumsum(window, axis=0, dtype=np.float64), axis=1, out=total[1:, 1:])
-    rows = total[_TEMPLATE_PX:] - total[:_PLACES]
-    return rows[:, _TEMPLATE_PX:] - rows[:, :_PLACES]
+    """Sums of values and of their squares over every square of ``_TEMPLATE_PX`` in a (26, 26) window: (2, 11, 11), float64."""
+    total = np.zeros((2, _SEARCH_PX + 1, _SEARCH_PX + 1))
+    inside = total[:, 1:, 1:]
+    inside[0] = window
+    np.multiply(window, window, out=inside[1])
+    np.cumsum(inside, axis=1, out=inside)
+    np.cumsum(inside, axis=2, out=inside)
+    rows = total[:, _TEMPLATE_PX:] - total[:, :_PLACES]
+    return rows[:, :, _TEMPLATE_PX:] - rows[:, :, :_PLACES]
 
 
 def _peak(line: np.ndarray, at: int) -> float:

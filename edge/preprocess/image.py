@@ -35,29 +35,24 @@ def area_weights(size_in: int, size_out: int, start: float, stop: float) -> np.n
         raise ValueError(f"area_weights: {size_in} -> {size_out} pixels over [{start}, {stop}); sizes and interval must be positive")
     step = (stop - start) / size_out
     width = max(step, 1.0)
-    low = _middles(size_out) * step + (start - width / 2)
-    # Overlap of [low, low + width) with each pixel's [j, j + 1): in place, for this is where a crop's time goes.
-    above = np.subtract.outer(low, _pixels(size_in))
-    overlap = above + width
-    np.minimum(overlap, 1.0, out=overlap)
-    np.maximum(above, 0.0, out=above)
-    overlap -= above
-    np.maximum(overlap, 0.0, out=overlap)
-    if low[0] < 0.0 or low[-1] + width > size_in:  # the edge pixels go on for ever
-        overlap[:, 0] += np.maximum(np.minimum(low + width, 0.0) - low, 0.0)
-        overlap[:, -1] += np.maximum(low + width - np.maximum(low, float(size_in)), 0.0)
-    overlap *= 1.0 / width
-    return overlap.astype(np.float32)
-
-
-@functools.lru_cache(maxsize=32)
-def _middles(count: int) -> np.ndarray:
-    return np.arange(0.5, count)
+    centre = _middles(size_out) * step + start
+    # Overlap of an interval with a pixel: how much less their centres are apart than their half widths together, 0 to 1. In place,
+    # for this is where a crop's time goes.
+    weights = np.subtract.outer(centre, _middles(size_in))
+    np.abs(weights, out=weights)
+    np.subtract((width + 1.0) / 2, weights, out=weights)
+    np.maximum(weights, 0.0, out=weights)
+    np.minimum(weights, 1.0, out=weights)
+    if centre[0] - width / 2 < 0.0 or centre[-1] + width / 2 > size_in:  # the edge pixels go on for ever
+        weights[:, 0] += np.clip(width / 2 - centre, 0.0, width)
+        weights[:, -1] += np.clip(centre + width / 2 - size_in, 0.0, width)
+    weights *= 1.0 / width
+    return weights.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=512)
-def _pixels(count: int) -> np.ndarray:
-    return np.arange(float(count))
+def _middles(count: int) -> np.ndarray:
+    return np.arange(0.5, count)
 
 
 def resize_area(image: np.ndarray, height: int, width: int) -> np.ndarray:

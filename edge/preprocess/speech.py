@@ -174,9 +174,18 @@ def window_samples(log_mel: np.ndarray, parameters: SpeechParameters) -> np.ndar
     p = parameters
     window = np.zeros((p.frames, p.mels), np.float32)
     if len(log_mel):
-        reference = np.quantile(log_mel.max(axis=1), p.reference)
+        reference = _quantile(log_mel.max(axis=1), p.reference)
         window[p.frames - len(log_mel) :] = np.clip((log_mel - np.float32(reference - p.range_db)) / p.range_db, 0.0, p.headroom)
     return window
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    """``numpy.quantile`` of float32 (n,), between neighbours by a line; a tenth of its time."""
+    ordered = np.sort(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (high - low) * (place - below)
 
 
 class SpeechFront:
