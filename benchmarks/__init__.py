@@ -1,1 +1,1 @@
-"""Conversions of every kind of network (``conversions``) and against other converters (``peers``); latency on boards is to come."""
+"""Conversions of every kind of network (``conversions``), other converters (``peers``), and what a bundle takes on a machine (``cli``)."""

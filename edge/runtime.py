@@ -22,7 +22,7 @@ from edge.compose import Stages, compose_cycle, load_stages, measured_stages, ra
 from edge.config import Settings
 from edge.errors import ConfigError, EdgeError
 from edge.inference.cycle import Cycle
-from edge.inference.ladder import Effort, Hysteresis, Ladder, steps
+from edge.inference.ladder import LOW_LOAD, Effort, Hysteresis, Ladder, steps
 from edge.inference.plan import Plan, plan
 from edge.inference.scheduler import NEVER, Budget, Ticks
 from edge.journal import Changed, Decided, Entry, Journal, Lost, Took
@@ -359,7 +359,9 @@ class Runtime:
         response_ns = max(out_ns - tick_ns, self._cycle.take_lag_ns())
         missed = response_ns > self._budget.budget_ns
         if self._ladder is not None:
-            self._climb(self._ladder, tick_ns, compute_ns / self._budget.cadence_ns, missed or left_out or skipped > 0)
+            load = compute_ns / self._budget.cadence_ns
+            # What is left out while there is room would not fit anyway: leaving out others does not help it.
+            self._climb(self._ladder, tick_ns, load, missed or skipped > 0 or (left_out and load > LOW_LOAD))
         return decision, Timing(latency_ns, response_ns, compute_ns, skipped, missed)
 
     def _climb(self, ladder: Ladder, tick_ns: int, load: float, suffers: bool) -> None:

@@ -94,8 +94,8 @@ class Branch:
         self._gone: dict[Track, str] = {}
         self._delivered = self.tracks
         self._looked_ns: int | None = None
-        self._look = Cost()
-        self._encode = Cost(expected_ms * MS)
+        self._expected_ns = expected_ms * MS
+        self.forget_costs()
 
     @property
     def variants(self) -> int:
@@ -140,6 +140,8 @@ class Branch:
         if left_out == "look" or (left_out is None and not deadline.fits(self.expected_ns(began_ns), began_ns)):
             self._late()
             return "look"
+        # What waited for its turn on purpose is not late for it.
+        due_ns = 0 if self._looked_ns is None else self._looked_ns + self.least_gap_ns
         self._looked_ns = now_ns
         try:
             news = self.front.poll(now_ns)
@@ -162,8 +164,13 @@ class Branch:
         self._encode_window(news)
         done_ns = self._clock.now_ns()
         self._encode.add(done_ns - looked_ns, done_ns)
-        self._lag_ns = max(self._lag_ns, done_ns - self._heard_ns)
+        self._lag_ns = max(self._lag_ns, done_ns - max(self._heard_ns, due_ns))
         return ""
+
+    def forget_costs(self) -> None:
+        """Go back to what was expected before anything was measured: what it took when it was left out says nothing of now."""
+        self._look = Cost()
+        self._encode = Cost(self._expected_ns)
 
     def expected_ns(self, now_ns: int) -> float:
         """What ``update`` will take if there is something new."""

@@ -64,6 +64,8 @@ class Cycle:
     def set_effort(self, effort: Effort) -> None:
         """Do as much as ``effort`` says from now on."""
         for branch in self.branches:
+            if branch.dropped and branch.modality not in effort.dropped:
+                branch.forget_costs()
             branch.dropped = branch.modality in effort.dropped
             branch.variant = effort.variant
             if branch.modality == "face":

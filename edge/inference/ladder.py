@@ -14,6 +14,8 @@ from edge.inference.scheduler import MS
 from edge.types import MODALITIES, Modality
 
 SECOND_NS = 1_000 * MS
+HIGH_LOAD, LOW_LOAD = 0.8, 0.5
+"""Shares of the beat that work may take: above the one the beat is in danger, below the other there is room for more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +73,20 @@ class Hysteresis:
     """When to do less and when to do more; knows nothing of what.
 
     Args:
-        high: share of the beat that work may take; above it the beat is in danger.
-        low: share below which there is room for more.
+        high, low: see ``HIGH_LOAD``.
         suffer_beats: beats in danger, of the last eight, after which less is done.
         calm_ns: time with room after which more is tried.
         settle_ns: time after a step in which nothing is judged: its effect is not yet seen.
     """
 
     def __init__(
-        self, *, high: float = 0.8, low: float = 0.5, suffer_beats: int = 3, calm_ns: int = 10 * SECOND_NS, settle_ns: int = SECOND_NS
+        self,
+        *,
+        high: float = HIGH_LOAD,
+        low: float = LOW_LOAD,
+        suffer_beats: int = 3,
+        calm_ns: int = 10 * SECOND_NS,
+        settle_ns: int = SECOND_NS,
     ):
         self._high, self._low, self._suffer_beats, self._settle_ns = high, low, suffer_beats, settle_ns
         self._calm_ns = self._patience_ns = calm_ns

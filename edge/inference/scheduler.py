@@ -96,9 +96,11 @@ class Cost:
         return (self._mean_ns + 2 * self._deviation_ns) * 0.5 ** ((now_ns - self._since_ns) / HALF_LIFE_NS)
 
     def add(self, taken_ns: float, now_ns: int) -> None:
-        """Learn from a run that ended at ``now_ns``; the first replaces the prior."""
+        """Learn from a run that ended at ``now_ns``; the first replaces the prior, if there was one within the same limits."""
         self._since_ns = now_ns
         if not self._measured:
+            if self._mean_ns:
+                taken_ns = min(taken_ns, max(MOST_GROWTH * self._mean_ns, LEAST_OUTLIER_NS))
             self._mean_ns, self._deviation_ns, self._measured = taken_ns, taken_ns / 4, True
             return
         most_ns = max(MOST_GROWTH * (self._mean_ns + 2 * self._deviation_ns), LEAST_OUTLIER_NS)

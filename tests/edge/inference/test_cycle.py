@@ -123,3 +123,37 @@ def test_a_dropped_modality_says_why_and_comes_back():
     made.set_effort(Effort())
     made.take([Chunk("video", 3 * MS, 4.0, np.ones((1, 2, 2), np.float32))], 4 * MS, NEVER)
     assert "face" not in made.decide(5 * MS, NEVER).absent
+
+
+def test_what_was_too_slow_when_it_was_left_out_is_tried_at_once_when_it_is_taken_in_again():
+    clock = ManualClock()
+    encoder = Encoder(clock, takes_ms=500)
+    faces = branch("face", encoder, clock=clock)
+    made = Cycle([faces], fusion(), Smoother(LABELS, abstain_below=0.4, switch_margin=0.1), clock=clock)
+    made.begin(0)
+    budget = Budget(250, 200)
+    for _ in range(12):
+        at_ns = clock.now_ns()
+        made.take([Chunk("video", at_ns, 4.0, np.ones((1, 2, 2), np.float32))], at_ns, budget.deadline(at_ns))
+        clock.advance_to(at_ns + 250 * MS)
+    assert made.left_out == {"face": "look"}
+    made.set_effort(Effort(dropped=("face",)))
+    encoder.takes_ms = 1
+    made.set_effort(Effort())
+    at_ns = clock.now_ns()
+    made.take([Chunk("video", at_ns, 4.0, np.ones((1, 2, 2), np.float32))], at_ns, budget.deadline(at_ns))
+    assert made.left_out == {} and made.decide(at_ns + 2 * MS, NEVER).absent.keys() >= {"speech"}
+
+
+def test_frames_that_wait_for_their_turn_on_purpose_are_not_late():
+    clock = ManualClock()
+    faces = branch("face", Encoder(clock, takes_ms=1), clock=clock)
+    made = Cycle([faces], fusion(), Smoother(LABELS, abstain_below=0.4, switch_margin=0.1), clock=clock)
+    made.begin(0)
+    made.set_effort(Effort(face_gap_ms=200))
+    for at_ms in (0, 100, 201):
+        clock.advance_to(at_ms * MS)
+        frames = [Chunk("video", at_ms * MS, 4.0, np.ones((1, 2, 2), np.float32))] if at_ms < 200 else []
+        made.take(frames, at_ms * MS, NEVER)
+    made.decide(201 * MS, NEVER)
+    assert faces.encoded == 2 and made.take_lag_ns() <= 3 * MS
