@@ -2,6 +2,7 @@
 
 A JSON line an entry; times are nanoseconds since the start of the run. The samples themselves are in the session's tracks::
 
+    {"begun": ["video", "audio", "ppg"]}                                                the tracks that had a source
     {"took": 312000000, "chunks": [["video", 301000000, 1], ["ppg", 60000000, 25]]}     omit: {"speech": "look"} if there was no time
     {"decided": 500000000}                                                              omit as above
     {"lost": "video", "detail": "..."}
@@ -20,6 +21,13 @@ from edge.types import MODALITIES, TRACKS, Chunk, Modality, Track
 
 Omit = collections.abc.Mapping[Modality, typing.Literal["", "look", "encode"]]
 """What there was no time for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """The run began, with sources for ``tracks``, whether they ever delivered or not."""
+
+    tracks: tuple[Track, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +62,7 @@ class Changed:
     effort: collections.abc.Mapping[str, typing.Any]
 
 
-Entry = Took | Decided | Lost | Changed
+Entry = Begun | Took | Decided | Lost | Changed
 
 
 class Journal(typing.Protocol):
@@ -68,7 +76,9 @@ class Journal(typing.Protocol):
 def as_line(entry: Entry, start_ns: int) -> str:
     """The line of ``entry``, whose times count from ``start_ns``."""
     said: dict[str, typing.Any]
-    if isinstance(entry, Took):
+    if isinstance(entry, Begun):
+        said = {"begun": list(entry.tracks)}
+    elif isinstance(entry, Took):
         chunks = [[chunk.track, chunk.t_ns - start_ns, len(chunk.samples)] for chunk in entry.chunks]
         said = {"took": entry.now_ns - start_ns, "chunks": chunks}
     elif isinstance(entry, Decided):
@@ -111,6 +121,8 @@ def entries(
                     raise SessionError(f"{place}: the {track} track has ended before; copy the session again from where it came")
                 chunks.append(chunk)
             yield Took(said["took"], tuple(chunks), said["omit"])
+        elif "begun" in said:
+            yield Begun(tuple(said["begun"]))
         elif "decided" in said:
             yield Decided(said["decided"], said["omit"])
         elif "lost" in said:
@@ -138,6 +150,8 @@ def _is_entry(said: dict[str, typing.Any]) -> bool:
     if "took" in said:
         chunks = said.get("chunks")
         return type(said["took"]) is int and isinstance(chunks, list) and all(_is_chunk(chunk) for chunk in chunks)
+    if "begun" in said:
+        return isinstance(said["begun"], list) and all(track in TRACKS for track in said["begun"])
     if "decided" in said:
         return type(said["decided"]) is int
     if "lost" in said:

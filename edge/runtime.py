@@ -25,7 +25,7 @@ from edge.inference.cycle import Cycle
 from edge.inference.ladder import LOW_LOAD, Effort, Hysteresis, Ladder, steps
 from edge.inference.plan import Plan, plan
 from edge.inference.scheduler import NEVER, Budget, Ticks
-from edge.journal import Changed, Decided, Entry, Journal, Lost, Took
+from edge.journal import Begun, Changed, Decided, Entry, Journal, Lost, Took
 from edge.outputs import Opening, Sink, Timing
 from edge.outputs.outlet import Outlets
 from edge.outputs.summary import Summary, peak_rss_mib
@@ -33,7 +33,7 @@ from edge.purpose import check_purpose
 from edge.sensors import Sensor, open_sensor
 from edge.sensors.pump import Inbox
 from edge.sensors.supervisor import News, Sources, Supervised
-from edge.types import Chunk, Decision, Event, Modality
+from edge.types import TRACKS, Chunk, Decision, Event, Modality
 
 log = logging.getLogger("affectkit")
 
@@ -91,7 +91,7 @@ class Runtime:
         manifest = bundle.manifest
         self._began_s = time.perf_counter() if began_s is None else began_s
         self._clock: Clock = ManualClock() if fast else clock or SystemClock()
-        self._inbox = Inbox(settings.sources.queue_chunks)
+        self._inbox = Inbox(settings.sources.queue_chunks, self._clock)
         if not sources:
             raise ConfigError("run: no source; name one, such as replay:session.zip")
         self._sources = Sources([self._source(source, settings) for source in sources])
@@ -272,6 +272,8 @@ class Runtime:
                 yield self._decide_virtually(start_ns + entry.tick_ns, entry.omit)
             elif isinstance(entry, Lost):
                 self._cycle.source_lost(entry.track, entry.detail)
+            elif isinstance(entry, Begun):
+                self._cycle.begin(start_ns, entry.tracks)
             else:
                 self._cycle.set_effort(Effort(**entry.effort))
 
@@ -303,6 +305,7 @@ class Runtime:
             ticks = Ticks(self._start_ns, self._budget.cadence_ns)
             ticks.begin_after(clock.now_ns())
             cycle.begin(self._start_ns, self._delivered)
+            self._write(Begun(tuple(track for track in TRACKS if track in self._delivered)))
             if self._ladder is not None:
                 self._write(Changed(dataclasses.asdict(self._ladder.effort)))
             self._sources.start()
@@ -342,7 +345,7 @@ class Runtime:
         if any(chunk.t_ns < self._start_ns for chunk in chunks):  # captured before the run began
             chunks = [chunk for chunk in chunks if chunk.t_ns >= self._start_ns]
         if chunks:
-            self._cycle.take(chunks, now_ns, self._budget.deadline(tick_ns))
+            self._cycle.take(chunks, now_ns, self._budget.deadline(tick_ns), arrived_ns=self._inbox.arrived_ns)
             self._write(Took(now_ns, tuple(chunks), self._cycle.left_out))
 
     def _decide_now(self, ticks: Ticks, end_ns: int | None) -> tuple[Decision, Timing]:

@@ -83,7 +83,7 @@ class Branch:
         self._input_name = input_name
         self._patience = patience
         self._clock = clock
-        self._heard_ns = 0
+        self._heard_ns = self._arrived_ns = 0
         self._lag_ns = 0
         self._embedding: Embedding | None = None
         self._absence: Absence | None = None
@@ -108,9 +108,10 @@ class Branch:
         if delivered is not None:
             self._delivered = tuple(track for track in self.tracks if track in delivered)
 
-    def push(self, chunk: Chunk) -> None:
-        """Hand a chunk of one of ``tracks`` to the front."""
+    def push(self, chunk: Chunk, arrived_ns: int | None = None) -> None:
+        """Hand a chunk of one of ``tracks`` to the front; it came at ``arrived_ns``, or with its last sample."""
         self._heard_ns = max(self._heard_ns, chunk.end_ns)
+        self._arrived_ns = chunk.end_ns if arrived_ns is None else arrived_ns
         try:
             self.front.push(chunk)
         except Exception as error:  # what one source gives must not take the other modalities with it
@@ -164,7 +165,7 @@ class Branch:
         self._encode_window(news)
         done_ns = self._clock.now_ns()
         self._encode.add(done_ns - looked_ns, done_ns)
-        self._lag_ns = max(self._lag_ns, done_ns - max(self._heard_ns, due_ns))
+        self._lag_ns = max(self._lag_ns, done_ns - max(self._arrived_ns, due_ns))
         return ""
 
     def forget_costs(self) -> None:

@@ -77,7 +77,15 @@ class Cycle:
         for branch in self._by_track.get(track, ()):
             branch.source_lost(track, detail)
 
-    def take(self, chunks: collections.abc.Iterable[Chunk], now_ns: int, deadline: Deadline, omit: Omissions | None = None) -> None:
+    def take(
+        self,
+        chunks: collections.abc.Iterable[Chunk],
+        now_ns: int,
+        deadline: Deadline,
+        omit: Omissions | None = None,
+        *,
+        arrived_ns: int | None = None,
+    ) -> None:
         """Push every chunk, then encode what is new, once for each modality however many chunks had piled up.
 
         Args:
@@ -85,11 +93,12 @@ class Cycle:
             now_ns: when they were taken.
             deadline: by when their embeddings must be there.
             omit: what to leave out, as in a run that is being repeated; judged by ``deadline`` if None.
+            arrived_ns: when the first of them came from its source; its capture, if None.
         """
         touched: set[Modality] = set()
         for chunk in chunks:
             for branch in self._by_track.get(chunk.track, ()):
-                branch.push(chunk)
+                branch.push(chunk, arrived_ns)
                 touched.add(branch.modality)
         self._update([branch for branch in self._by_weight() if branch.modality in touched], now_ns, deadline, omit)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import collections.abc
+import logging
 import time
 import typing
 
@@ -18,9 +19,13 @@ from edge.sensors.pixels import Layout
 from edge.sensors.settings import CameraSettings
 from edge.sensors.stamps import KernelStamps
 
+log = logging.getLogger("affectkit")
+
 _PIXEL_FORMATS = {"YUV420": "YU12", "YVU420": "YV12", "MJPEG": "MJPG", "R8": "GREY"}
 """libcamera's names for what V4L2 calls otherwise; the rest are the same."""
 _STREAM = "main"
+_FRAME_DURATION = "FrameDurationLimits"
+"""libcamera's control: shortest and longest time between two frames, in microseconds."""
 
 
 def parse_number(text: str) -> int:
@@ -102,6 +107,7 @@ class PiCamera(Camera):
             atexit.unregister(camera.close)
             camera.configure(self._configuration(camera))
             self._laid_out(_layout(camera.camera_configuration()))
+            self._keep_to_what_it_can(camera)
             camera.post_callback = self._arrived
             camera.start()
         except SensorError:
@@ -116,11 +122,17 @@ class PiCamera(Camera):
     def _configuration(self, camera: typing.Any) -> dict[str, typing.Any]:
         settings = self._settings
         duration_us = round(1e6 / settings.rate_hz)
-        controls: dict[str, typing.Any] = {"FrameDurationLimits": (duration_us, duration_us)}
+        controls: dict[str, typing.Any] = {_FRAME_DURATION: (duration_us, duration_us)}
         if settings.exposure_us:
             controls["ExposureTime"] = settings.exposure_us
         if settings.gain_percent:
             controls["AnalogueGain"] = settings.gain_percent / 100
+        absent = sorted(controls.keys() - camera.camera_controls.keys())
+        if absent:
+            remedy = "leave camera.exposure_us and camera.gain_percent at 0"
+            if _FRAME_DURATION in absent:
+                remedy = "it is not on the Pi's own connector: read it through usb:0"
+            raise SensorError(f"{self._name}: {', '.join(absent)} cannot be set on this camera; {remedy}")
         # Of the ready-made configurations, the preview is the one in full range (sYCC).
         return camera.create_preview_configuration(
             main={"format": "YUV420", "size": (settings.width, settings.height)},
@@ -132,6 +144,18 @@ class PiCamera(Camera):
             encode=None,
             queue=False,
         )
+
+    def _keep_to_what_it_can(self, camera: typing.Any) -> None:
+        """Take the nearest rate that the sensor's mode has; libcamera, given another one, keeps silent and does as it can."""
+        least_us, most_us, _ = camera.camera_controls[_FRAME_DURATION]
+        wanted_us = round(1e6 / self._settings.rate_hz)
+        duration_us = min(max(wanted_us, least_us), most_us)
+        if duration_us == wanted_us:
+            return
+        camera.set_controls({_FRAME_DURATION: (duration_us, duration_us)})
+        self.rate_hz = 1e6 / duration_us
+        if not 0.9 < self.rate_hz / self._settings.rate_hz < 1.1:
+            log.warning("%s: delivers %.1f frames a second, not %d", self._name, self.rate_hz, self._settings.rate_hz)
 
     def _arrived(self, request: typing.Any) -> None:
         """In picamera2's thread, which an exception would end."""

@@ -24,19 +24,25 @@ class Inbox:
 
     Args:
         limit: chunks kept for a track; the oldest goes when one more arrives.
+        clock: stamps arrivals; without one they are not stamped.
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, clock: Clock | None = None):
         self.dropped: dict[Track, int] = dict.fromkeys(TRACKS, 0)
         """Chunks lost because the consumer was slow."""
         self._queues: dict[Track, collections.deque[Chunk]] = {track: collections.deque() for track in TRACKS}
-        self._limit = limit
+        self.arrived_ns: int | None = None
+        """When the first of the chunks that were taken last had come; None if there were none."""
+        self._limit, self._clock = limit, clock
+        self._first_ns: int | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
 
     def put(self, chunk: Chunk) -> None:
         """Never blocks."""
         with self._lock:
+            if self._first_ns is None and self._clock is not None:
+                self._first_ns = self._clock.now_ns()
             queue = self._queues[chunk.track]
             if len(queue) >= self._limit:
                 queue.popleft()
@@ -59,6 +65,7 @@ class Inbox:
             chunks = [chunk for queue in self._queues.values() for chunk in queue]
             for queue in self._queues.values():
                 queue.clear()
+            self.arrived_ns, self._first_ns = self._first_ns, None
         chunks.sort(key=lambda chunk: chunk.end_ns)
         return chunks
 

@@ -46,6 +46,8 @@ class World:
         self.released = threading.Event()
         self.due_ns, self.frames_left, self.number = 0, 10**9, 0
         self.space, self.stamp_of = space("Full", "Rec601"), lambda t_ns: t_ns + BOOT_NS
+        self.controls = {"FrameDurationLimits": (11_931, 11_767_556, 33_333), "ExposureTime": (75, 11_766_829, 20_000)}
+        self.controls["AnalogueGain"] = (1.0, 10.666667, 1.0)  # all three as a camera module 2 has them
         self.made: list[Picamera2] = []
         world = self
 
@@ -135,7 +137,19 @@ class Picamera2:
         stride = -(-width // 64) * 64
         self.config = config | {"main": config["main"] | {"stride": stride, "framesize": stride * height * 3 // 2}}
         self._buffers = [bytearray(stride * height * 3 // 2) for _ in range(config["buffer_count"])]
-        self.period_ns = config["controls"]["FrameDurationLimits"][0] * 1000
+        self.set_controls(config["controls"])
+
+    @property
+    def camera_controls(self):
+        return self._world.controls
+
+    def set_controls(self, controls):
+        for name in controls:
+            if name not in self._world.controls:
+                raise RuntimeError(f"Control {name} is not advertised by libcamera")
+        if "FrameDurationLimits" in controls:  # libcamera clamps it, silently
+            least_us, most_us, _ = self._world.controls["FrameDurationLimits"]
+            self.period_ns = min(max(controls["FrameDurationLimits"][0], least_us), most_us) * 1000
 
     def camera_configuration(self):
         return self.config

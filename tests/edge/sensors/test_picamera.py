@@ -70,6 +70,31 @@ def test_a_camera_without_sensor_modes_is_left_to_itself():
     assert best_sensor_mode([{"format": "MJPEG"}, {"format": "YUYV"}], CameraSettings()) is None
 
 
+def test_the_nearest_rate_that_the_sensor_has_is_taken_and_said(world, caplog):
+    world.controls["FrameDurationLimits"] = (50_000, 1_000_000, 50_000)
+    sensor = world.camera(CameraSettings(width=96, height=64, rate_hz=30))
+    sensor.open()
+    first, second = sensor.read(), sensor.read()
+    assert second.t_ns - first.t_ns == 50 * MS and second.rate_hz == sensor.rate_hz == 20.0
+    assert [record.message for record in caplog.records] == ["camera picamera2:0: delivers 20.0 frames a second, not 30"]
+    sensor.close()
+
+
+@pytest.mark.parametrize(
+    ("absent", "remedy"),
+    [
+        ("FrameDurationLimits", "it is not on the Pi's own connector: read it through usb:0"),
+        ("AnalogueGain", "leave camera.exposure_us and camera.gain_percent at 0"),
+    ],
+)
+def test_a_control_that_the_camera_does_not_have_is_said_and_the_camera_given_back(world, absent, remedy):
+    del world.controls[absent]
+    sensor = world.camera(CameraSettings(width=96, height=64, exposure_us=5_000, gain_percent=200))
+    with pytest.raises(SensorError, match=f"camera picamera2:0: {absent} cannot be set on this camera; {remedy}"):
+        sensor.open()
+    assert world.made[0].closed and not world.taken
+
+
 def test_upside_down_and_without_colour(world):
     sensor = world.camera(CameraSettings(width=96, height=64, upside_down=True, colour=False))
     sensor.open()

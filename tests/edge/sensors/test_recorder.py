@@ -31,13 +31,16 @@ class Live(Replay):
 
     live = True
 
-    def __init__(self, clock, fails_at_s: float = 1e9):
+    def __init__(self, clock, fails_at_s: float = 1e9, without: tuple[str, ...] = ()):
         super().__init__(open_session(embedded.SESSION), clock)
-        self.duration_ns = None
+        self.duration_ns, self.without = None, without
+        self.tracks = tuple(track for track in self.tracks if track not in without)
         self.fails_at_s = fails_at_s
 
     def read(self) -> Chunk | None:
         chunk = super().read()
+        while chunk is not None and chunk.track in self.without:
+            chunk = super().read()
         if chunk is None:
             raise SensorError("the session is over")
         if chunk.end_ns / 1e9 > self.fails_at_s:
@@ -48,7 +51,7 @@ class Live(Replay):
         return chunk
 
 
-def recorded(tmp_path, *, seconds: float = 12.0, speed: float = 6.0, fails_at_s: float = 1e9, **budget) -> tuple:
+def recorded(tmp_path, *, seconds: float = 12.0, speed: float = 6.0, fails_at_s: float = 1e9, without=(), more=(), **budget) -> tuple:
     clock = ScaledClock(speed)
     path = tmp_path / "a.session.zip"
     recorder = Recorder(path, title="A lesson", consent="folder 3", kit={"board": "a test"})
@@ -57,7 +60,7 @@ def recorded(tmp_path, *, seconds: float = 12.0, speed: float = 6.0, fails_at_s:
     bundle = load_bundle(embedded.BUNDLE)
     runtime = Runtime(
         bundle,
-        [lambda: Live(clock, next(fails, 1e9) if fails_at_s < seconds else 1e9)],
+        [lambda: Live(clock, next(fails, 1e9) if fails_at_s < seconds else 1e9, without), *more],
         settings=settings,
         clock=clock,
         duration_s=seconds,
@@ -87,6 +90,20 @@ def test_so_it_does_when_a_source_was_lost_and_came_back(tmp_path):
     path, live, report = recorded(tmp_path, fails_at_s=5.0)
     assert report["reopened"] and report["event_counts"]["source lost"] == 1
     assert any('"unplugged"' in line for line in decisions(live))
+    assert replayed(path, tmp_path / "again.jsonl") == decisions(live)
+
+
+def test_so_it_does_when_a_source_never_came(tmp_path):
+    class Dead:
+        tracks, live, duration_ns, planned = ("ppg",), True, None, ()
+
+        def open(self):
+            raise SensorError("no chip")
+
+        def close(self): ...
+
+    path, live, _ = recorded(tmp_path, seconds=4.0, without=("ppg",), more=[Dead])
+    assert all("no chip" in line for line in decisions(live))
     assert replayed(path, tmp_path / "again.jsonl") == decisions(live)
 
 
