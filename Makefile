@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-device test-kernel test-audio workstation bench train evaluate conversions peers help clean
+.PHONY: run test test-device test-long test-kernel test-audio workstation bench train evaluate conversions peers help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -38,7 +38,10 @@ test: .venv/test/.ready                   ## style, types, all tests (with Tenso
 	@.venv/test/bin/python -m pytest $(ARGS)
 
 test-device: .venv/test-device/.ready     ## the tests that need no TensorFlow: for a Raspberry Pi
-	@.venv/test-device/bin/python -m pytest -m 'not convert' $(ARGS)
+	@.venv/test-device/bin/python -m pytest -m 'not convert and not long' $(ARGS)
+
+test-long: .venv/test/.ready              ## the tests that take minutes, and so are left out of `make test`
+	@.venv/test/bin/python -m pytest -m long $(ARGS)
 
 test-kernel: .venv/test-drivers/.ready    ## the drivers on a real kernel's device nodes, emulated (Debian, x86-64; fetches a kernel once)
 	@.venv/test-drivers/bin/python tests/kernel/run.py $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import collections.abc
 import logging
+import os
 import time
 import typing
 
@@ -102,7 +103,7 @@ class PiCamera(Camera):
     def _start(self) -> None:
         self._module = self._module or _imported()
         try:
-            self._camera = camera = self._module.Picamera2(self._number)
+            self._camera = camera = self._made()
             # It closes itself at exit otherwise, and a camera that hangs would keep the program from ending.
             atexit.unregister(camera.close)
             camera.configure(self._configuration(camera))
@@ -118,6 +119,19 @@ class PiCamera(Camera):
                 cause = cause.__cause__
             remedy = "check its cable with the power off, see: rpicam-hello --list-cameras; close other programs that use it"
             raise SensorError(f"{self._name}: {str(cause) or type(cause).__name__}; {remedy}") from error
+
+    def _made(self) -> typing.Any:
+        """In two steps: one that cannot be made leaves its pipe open, and a camera that is missing is tried again and again."""
+        kind = self._module.Picamera2
+        camera = kind.__new__(kind)
+        try:
+            camera.__init__(self._number)
+        except Exception:
+            if hasattr(camera, "notifymeread"):
+                camera.notifymeread.close()
+                os.close(camera.notifyme_w)
+            raise
+        return camera
 
     def _configuration(self, camera: typing.Any) -> dict[str, typing.Any]:
         settings = self._settings
@@ -167,7 +181,7 @@ class PiCamera(Camera):
             self._fail(SensorError(f"{self._name}: {type(error).__name__}: {error}"))
 
     def _stop(self) -> None:
-        camera = self._camera
+        camera, self._camera = self._camera, None  # closed, it still has the memory's device open until nobody knows it
         if camera is not None:
             camera.post_callback = None
             camera.close()

@@ -45,7 +45,7 @@ ALIKE = {
     "time goes back, microphone",
     "time leaps ahead, microphone",
 }
-"""Much like another one: only with the slow ones."""
+"""Much like another one: only with the long ones."""
 
 
 class SteppedClock:
@@ -100,7 +100,7 @@ def run(case: Case, path) -> tuple[list, dict]:
 
 
 def in_process() -> list:
-    return [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in ALIKE else []) for case in CASES]
+    return [pytest.param(case, id=case.name, marks=[pytest.mark.long] if case.name in ALIKE else []) for case in CASES]
 
 
 @pytest.mark.parametrize("case", in_process())
@@ -109,7 +109,7 @@ def test_a_fault_is_named_the_others_go_on_and_it_is_over_soon(case, tmp_path):
     assert judge(case, records, report).problems == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", [case for case in PROCESS_CASES if not case.alone], ids=lambda case: case.name)
 def test_what_hits_the_process_ends_it_tidily_or_leaves_it_deciding(case, tmp_path):
     if case.name == "clock step" and shutil.which("faketime") is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import types
+import typing
 
 import numpy as np
 
@@ -49,6 +51,8 @@ class World:
         self.controls = {"FrameDurationLimits": (11_931, 11_767_556, 33_333), "ExposureTime": (75, 11_766_829, 20_000)}
         self.controls["AnalogueGain"] = (1.0, 10.666667, 1.0)  # all three as a camera module 2 has them
         self.made: list[Picamera2] = []
+        self.pipes: list[tuple[typing.BinaryIO, int]] = []
+        """Each camera's own, which one that cannot be made leaves open."""
         world = self
 
         class Bound(Picamera2):
@@ -111,6 +115,9 @@ class Picamera2:
 
     def __init__(self, world: World, number: int):
         world.opening.wait()
+        reading, self.notifyme_w = os.pipe()
+        self.notifymeread = os.fdopen(reading, "rb")
+        world.pipes.append((self.notifymeread, self.notifyme_w))
         if number >= 1:
             raise RuntimeError(f'No camera number {number} found - use "rpicam-hello --list-cameras" to check connected cameras')
         if number in world.taken:
@@ -176,6 +183,9 @@ class Picamera2:
         self._world.running = None
         self._world.blocking.wait()
         self._world.taken.discard(self._number)
+        if not self.closed:
+            self.notifymeread.close()
+            os.close(self.notifyme_w)
         self.closed = True
         self._world.released.set()
 

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import inspect
+import os
 import threading
 import time
 
@@ -22,6 +23,10 @@ def world():
     yield world
     world.blocking.set()
     world.opening.set()
+    for reading, writing in world.pipes:  # of cameras that a test left open
+        if not reading.closed:
+            reading.close()
+            os.close(writing)
 
 
 def test_frames_are_what_the_camera_saw_stamped_when_it_saw_them(world):
@@ -256,6 +261,10 @@ def test_a_camera_that_is_not_there(world):
     sensor = PiCamera(1, world.clock, CameraSettings(), picamera2=world.module)
     with pytest.raises(SensorError, match="camera picamera2:1: No camera number 1 found"):
         sensor.open()
+    ((reading, writing),) = world.pipes
+    assert reading.closed
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writing)
 
 
 def test_reading_before_opening_is_an_error(world):
