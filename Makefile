@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-device test-long test-kernel test-audio workstation bench train evaluate conversions peers help clean
+.PHONY: run test test-device test-long test-kernel test-csi test-audio workstation bench train evaluate conversions peers help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -45,6 +45,9 @@ test-long: .venv/test/.ready              ## the tests that take minutes, and so
 
 test-kernel: .venv/test-drivers/.ready    ## the drivers on a real kernel's device nodes, emulated (Debian, x86-64; fetches a kernel once)
 	@.venv/test-drivers/bin/python tests/kernel/run.py $(ARGS)
+
+test-csi: .venv/test-drivers/.ready       ## the CSI camera's driver on the real picamera2 and libcamera, emulated (Debian, root)
+	@.venv/test-drivers/bin/python tests/kernel/trixie.py $(ARGS)
 
 test-audio: .venv/test-drivers/.ready     ## the microphone on a real sound server (needs pulseaudio, libasound2-plugins)
 	@.venv/test-drivers/bin/python -m pytest tests/edge/sensors/test_microphone_heard.py $(ARGS)

@@ -72,7 +72,7 @@ def _have_commands() -> None:
         raise CannotError(f"{', '.join(missing)} cannot be had: see what this says: {line}")
 
 
-def _virtme(folder: pathlib.Path) -> pathlib.Path:
+def virtme(folder: pathlib.Path) -> pathlib.Path:
     """virtme-ng in an environment of its own."""
     place = folder / "venv"
     ready = place / f".{VIRTME}"
