@@ -55,7 +55,7 @@ def prepare(folder: pathlib.Path) -> Machine:
     except OSError as error:
         raise CannotError(f"{folder}: cannot be made: {error.strerror}; set XDG_CACHE_HOME to a folder of yours") from error
     _have_commands()
-    return Machine(_virtme(folder), _kernel(folder))
+    return Machine(virtme(folder), _kernel(folder))
 
 
 def _have_commands() -> None:
