@@ -96,6 +96,8 @@ class Kit:
         self._ended.set()
         self._watcher.join(5)
         self._errors.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def _watch(self) -> None:
         """Follow the file and the memory until the process has gone."""

@@ -33,7 +33,7 @@ def test_what_is_said_is_set_what_is_not_has_its_default_and_paths_start_at_the_
     assert settings.sources.use == (f"replay:{tmp_path}/a.zip", "replay:/abs/b.zip")
     assert (settings.sources.queue_chunks, settings.budget.budget_ms, settings.budget.cadence_ms) == (8, 150, 0)
     assert (settings.outputs.jsonl, settings.outputs.report) == ("-", str(tmp_path / "report.json"))
-    assert settings.purpose.jurisdiction == "US" and settings.inference.threads == 1
+    assert settings.purpose.jurisdiction == "US" and settings.inference.threads == 0
 
 
 def test_an_empty_file_is_all_defaults():
@@ -48,7 +48,7 @@ def test_an_empty_file_is_all_defaults():
         ("[outputs]\nzzz = 1", "unknown key 'outputs.zzz'; known: console, jsonl, overwrite, report"),
         ("[inference]\nthreads = 1.5", "inference.threads: got 1.5; it is a whole number"),
         ("[inference]\nthreads = true", "inference.threads: got True; it is a whole number"),
-        ("[inference]\nthreads = 0", "inference.threads: got 0; it is at least 1"),
+        ("[inference]\nthreads = -1", "inference.threads: got -1; it is at least 0"),
         ("[outputs]\nconsole = 1", "outputs.console: got 1; it is true or false"),
         ('[sources]\nuse = "replay:a"', "sources.use: got 'replay:a'; it is a list"),
         ("[sources]\nuse = [1]", "sources.use: got [1]; it is a list"),
