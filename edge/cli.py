@@ -39,6 +39,8 @@ CHECKOUT_COMMANDS = {
     "verify": "edge.inspect:add_verify",
 }
 """Known without installation, for ``python -m edge`` in a checkout."""
+_EXTRAS = {"firmware_configs": "kit"}
+"""Package -> the extra that it needs, where that has another name."""
 _BEGAN_S = time.perf_counter()
 
 
@@ -118,11 +120,11 @@ class _Version(argparse.Action):
 
 
 def _missing(error: ImportError, command: str) -> str:
-    """What to install for a command whose package could not be imported: the extra has the name of the package."""
+    """What to install for a command whose package could not be imported: the extra mostly has the name of the package."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return f"{command}: {error}; the installation is broken, install affectkit again"
     package = commands().get(command, "").partition(":")[0].partition(".")[0]
-    extra = "affectkit" if package in ("", "edge") else f"affectkit[{package}]"
+    extra = "affectkit" if package in ("", "edge") else f"affectkit[{_EXTRAS.get(package, package)}]"
     return f"{command}: needs {error.name}, which is not installed; pip install '{extra}'"
 
 

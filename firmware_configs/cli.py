@@ -1,0 +1,163 @@
+"""``affectkit kit``: cards for the kits of a classroom, and whether a card is what it should be."""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import pathlib
+import sys
+import time
+import typing
+
+from edge.errors import InputError
+from firmware_configs import boards
+
+if typing.TYPE_CHECKING:
+    from firmware_configs.batch import Batch
+    from firmware_configs.classroom import Kit
+    from firmware_configs.device import Disks
+    from firmware_configs.unpack import Progress
+
+_WAIT_S = 0.2
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Adds ``kit``, with a command of its own for each step."""
+    parser = subparsers.add_parser(
+        "kit",
+        help="make and check the cards of classroom kits, offline",
+        description="Makes cards for classroom kits: offline, without root, on Linux, macOS and Windows.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_card(commands)
+    add_verify_image(commands)
+
+
+def add_card(subparsers: argparse._SubParsersAction) -> None:
+    """Adds ``kit card``."""
+    parser = subparsers.add_parser(
+        "card",
+        help="make a card for each kit of a list",
+        description="Makes one image for each line of the list, with its own host name, password, radios and keys, or writes them to "
+        "cards. Passwords are on sheet.html and in passwords.csv in the output folder, and nowhere else. Nothing is overwritten.",
+    )
+    parser.add_argument(
+        "--image", metavar="IMG", type=pathlib.Path, required=True, help="Raspberry Pi OS Lite 64-bit: .img, .img.xz, .zst or .gz"
+    )
+    parser.add_argument(
+        "--kits", metavar="CSV", type=pathlib.Path, required=True, help="the list: hostname, wifi, wifi_password, wifi_country, ..."
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", type=pathlib.Path, required=True, help="folder for images, passwords and sheet")
+    parser.add_argument("--payload", metavar="DIR", type=pathlib.Path, help="what `affectkit kit payload` made: goes onto each card")
+    parser.add_argument("--config", metavar="FILE", type=pathlib.Path, help="kit.toml for all; default: the payload's, or one to fill in")
+    parser.add_argument("--os", choices=("bookworm", "trixie"), help="the system in the image; default: what the image looks like")
+    parser.add_argument("--board", metavar="NAME", default="any", help=f"{', '.join(boards.board_names())}; default: any of them")
+    parser.add_argument("--kit", metavar="HOSTNAME", action="append", default=[], help="only this line of the list; may be repeated")
+    parser.add_argument(
+        "--to", metavar="DEVICE", type=pathlib.Path, help="write to this card (Linux), asking for each kit; makes no images"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with a folder: keep its passwords, and cards that are complete")
+    parser.set_defaults(run=_card)
+
+
+def add_verify_image(subparsers: argparse._SubParsersAction) -> None:
+    """Adds ``kit verify-image``."""
+    parser = subparsers.add_parser(
+        "verify-image",
+        help="say whether a written card is what it should be",
+        description="Compares every file of a card with what it should be, by length and SHA-256; with --kits also with its line of the "
+        "list. Status 0: as it should be; 1: not; 2: no image at all.",
+    )
+    parser.add_argument("image", metavar="IMG", type=pathlib.Path, help="an image, or the device of a card reader")
+    parser.add_argument("--kits", metavar="CSV", type=pathlib.Path, help="the list that it was made with")
+    parser.set_defaults(run=_verify_image)
+
+
+def _card(args: argparse.Namespace) -> int:
+    from firmware_configs import batch, boot_files, card
+    from firmware_configs.classroom import read_classroom
+
+    listed = read_classroom(args.kits)
+    kits = _chosen(listed, args.kit, args.kits)
+    if args.board != boot_files.ANY_BOARD:
+        boards.named(args.board)
+    began = time.monotonic()
+    what = card.load(boot_files.Target(args.os or _os_in(args.image), args.board), args.payload, args.config)
+    cards = batch.Batch(args.image, kits, what, args.output, resume=args.resume, listed=listed)
+    if args.to:
+        return _to_device(cards, args.to, args.image)
+    for path in cards.make(_bar):
+        print(f"{path}: made and read back")
+    sheet = args.output / batch.SHEET
+    print(
+        f"{len(kits)} cards for Raspberry Pi OS {what.target.os} in {time.monotonic() - began:.0f} s; print {sheet} and keep it locked away"
+    )
+    return 0
+
+
+def _os_in(image: pathlib.Path) -> boards.OsName:
+    """The system in an image that is not packed; for a packed one it has to be said."""
+    from firmware_configs.card import os_of
+    from firmware_configs.image import open_boot
+    from firmware_configs.unpack import is_packed
+
+    if is_packed(image):
+        for name in ("bookworm", "trixie"):
+            if name in image.name:
+                return typing.cast(boards.OsName, name)
+        raise InputError(f"{image}: cannot be looked into before it is unpacked; say --os trixie or --os bookworm")
+    with open_boot(image) as volume:
+        return os_of(volume)
+
+
+def _chosen(kits: collections.abc.Sequence[Kit], wanted: collections.abc.Sequence[str], where: pathlib.Path) -> tuple[Kit, ...]:
+    from edge.words import nearest
+
+    names = [kit.hostname for kit in kits]
+    for name in wanted:
+        if name not in names:
+            raise InputError(f"--kit {name}: no line of {where} has it{nearest(name, names)}")
+    return tuple(kit for kit in kits if not wanted or kit.hostname in wanted)
+
+
+def _to_device(cards: Batch, device: pathlib.Path, image: pathlib.Path, disks: Disks | None = None) -> int:
+    from firmware_configs.device import check_device, write_device
+    from firmware_configs.unpack import unpacked_bytes
+
+    check_device(device, unpacked_bytes(image) or 0, disks)
+    for kit, path in cards.make_each(_bar):
+        disk = check_device(device, path.stat().st_size, disks)
+        print(f"{kit.hostname}: ALL that is on {disk} will be lost. Put the card for {kit.hostname} in and type yes: ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() != "yes":
+            raise InputError(f"{device}: not written, as nobody said yes")
+        # Another card may have been put in meanwhile.
+        disk = check_device(device, path.stat().st_size, disks)
+        write_device(path, disk.path, _bar(f"{kit.hostname}: writing and reading back"))
+        print(f"{kit.hostname}: written to {device} and read back; take the card out and label it")
+    return 0
+
+
+def _verify_image(args: argparse.Namespace) -> int:
+    from firmware_configs.card import check
+    from firmware_configs.classroom import read_classroom
+
+    wrong = check(args.image, read_classroom(args.kits) if args.kits else None)
+    for line in wrong:
+        print(f"{args.image}: {line}")
+    print(f"{args.image}: {'NOT what it should be' if wrong else 'is what it should be'}")
+    return 1 if wrong else 0
+
+
+def _bar(what: str) -> Progress:
+    """Shows a share on stderr, if people look at it."""
+    shown_at = 0.0
+
+    def show(share: float) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if share < 1 and now - shown_at < _WAIT_S:
+            return
+        shown_at = now
+        print(f"\r{what}: {share:4.0%} ", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
+
+    return show if sys.stderr.isatty() else lambda share: None

@@ -1,0 +1,71 @@
+"""The sheet that the teacher keeps: who the kits are and their passwords, as a page to print that needs no network."""
+
+from __future__ import annotations
+
+import collections.abc
+import html
+import typing
+
+from edge.errors import InputError
+from firmware_configs.boot_files import USER
+from firmware_configs.classroom import Kit
+
+_STYLE = """
+body { font: 14px/1.5 system-ui, sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff }
+section { border: 1px solid #999; border-radius: 6px; padding: 1em; margin: 1em 0; display: flex; gap: 2em; break-inside: avoid }
+section div { flex: 1 } section svg { width: 34mm; height: 34mm; flex: none }
+h2 { margin: 0 0 .3em } dl { display: grid; grid-template-columns: 9em 1fr; margin: 0 } dt { color: #555 } dd { margin: 0 }
+code { font: 16px ui-monospace, monospace; letter-spacing: .05em }
+@media print { body { margin: 0 } }
+"""
+
+
+def as_page(kits: collections.abc.Mapping[Kit, str], title: str = "Kits of this classroom") -> str:
+    """An HTML page with a section for each kit (kit -> password), each with a QR code of host name, user and password.
+
+    Raises:
+        InputError: segno, which draws the codes, is not installed.
+    """
+    sections = "\n".join(_section(kit, password) for kit, password in kits.items())
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
+        "<p>Keep this sheet locked away: it has the passwords of the kits, which are nowhere else. A card holds only a hash of its "
+        "own.</p>\n"
+        f"{sections}\n</body>\n</html>\n"
+    )
+
+
+def _section(kit: Kit, password: str) -> str:
+    wifi = f"{kit.wifi.name} ({kit.wifi.country}{'' if kit.wifi.password else ', open'})" if kit.wifi else "none: the radio is off"
+    rows = {
+        "user": USER,
+        "password": password,
+        "Wi-Fi": wifi,
+        "Bluetooth": "on" if kit.bluetooth else "off",
+        "SSH": "with the given key" if kit.ssh_key else "off",
+        "note": kit.note,
+    }
+    written = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{_code(text) if name in ('user', 'password') else html.escape(text)}</dd>"
+        for name, text in rows.items()
+        if text
+    )
+    code = _qr(f"{kit.hostname}\nuser: {USER}\npassword: {password}")
+    return f"<section>\n<div><h2>{html.escape(kit.hostname)}</h2><dl>{written}</dl></div>\n{code}\n</section>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{html.escape(text)}</code>"
+
+
+def _qr(text: str) -> str:
+    """A QR code (ISO/IEC 18004, level M) as inline SVG."""
+    try:
+        import segno
+    except ImportError as error:
+        raise InputError("kit card: needs segno, which is not installed; pip install 'affectkit[kit]'") from error
+    code: typing.Any = segno.make(text, error="m", micro=False)
+    return code.svg_inline(border=2, omitsize=True, title="host name, user and password")

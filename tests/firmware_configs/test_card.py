@@ -1,0 +1,430 @@
+"""Cards of a classroom: made whole or not at all, each with its own secrets, and known again."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import json
+import lzma
+import os
+import pathlib
+import re
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+pytest.importorskip("passlib", reason="libpass is not installed (the extra kit)")
+pytest.importorskip("segno", reason="segno is not installed (the extra kit)")
+
+import edge.cli
+from edge.errors import InputError
+from firmware_configs import card, cli
+from firmware_configs.batch import Batch, read_passwords
+from firmware_configs.boot_files import Target
+from firmware_configs.classroom import Kit, read_classroom
+from firmware_configs.device import Disks
+from firmware_configs.image import open_boot
+from firmware_configs.password import fits
+from tests.firmware_configs.disk import MIB, START, by_mtools, checked, dos_table, make_disk
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+KITS = "hostname,wifi,wifi_password,wifi_country,bluetooth,note\nkit-01,School,longenough,KE,yes,left\nkit-02,,,,,right\nkit-03,,,,,\n"
+
+
+@pytest.fixture
+def stock(tmp_path) -> pathlib.Path:
+    return make_disk(tmp_path / "raspios-trixie.img", wide=False, boot_mib=8, root_mib=1)
+
+
+@pytest.fixture
+def kits(tmp_path) -> pathlib.Path:
+    path = tmp_path / "classroom.csv"
+    path.write_text(KITS)
+    return path
+
+
+@pytest.fixture
+def payload(tmp_path) -> pathlib.Path:
+    folder = tmp_path / "payload"
+    (folder / "wheelhouse").mkdir(parents=True)
+    (folder / "install.sh").write_text("#!/bin/sh\n")
+    (folder / "wheelhouse/numpy-2.1.0-cp313-cp313-manylinux_2_17_aarch64.whl").write_bytes(os.urandom(300_000))
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs ``affectkit kit ...``; status, standard output and the lines on standard error."""
+    monkeypatch.setattr(edge.cli, "commands", lambda: {"kit": "firmware_configs.cli:add_commands"})
+
+    def run(*arguments):
+        status = edge.cli.main(["kit", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, out, err.splitlines()
+
+    return run
+
+
+def names(folder: pathlib.Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+ALL = {"kit-01.img", "kit-02.img", "kit-03.img", "passwords.csv", "sheet.html"}
+
+
+def test_every_line_becomes_a_card_that_is_what_it_should_be(run, stock, kits, payload, tmp_path):
+    out = tmp_path / "cards"
+    before = stock.read_bytes()
+    status, said, err = run("card", "--image", stock, "--kits", kits, "--payload", payload, "-o", out)
+    assert (status, err) == (0, [])
+    assert "3 cards for Raspberry Pi OS trixie" in said
+    assert names(out) == ALL
+    assert stock.read_bytes() == before
+    end = START + 8 * MIB
+    hashes = set()
+    for kit, password in read_passwords(out / "passwords.csv").items():
+        image = out / f"{kit}.img"
+        assert (image.read_bytes()[:START], image.read_bytes()[end:]) == (before[:START], before[end:])
+        assert checked(image) in ("", "absent")
+        assert run("verify-image", image, "--kits", kits) == (0, f"{image}: is what it should be\n", [])
+        assert password.encode() not in image.read_bytes()
+        assert b"longenough" not in image.read_bytes()
+        with open_boot(image) as volume:
+            assert volume.read("affectkit/install.sh") == b"#!/bin/sh\n"
+            hashes.add(hash_ := card.hash_on(volume))
+            assert fits(password, hash_)
+    assert len(hashes) == 3
+
+
+@pytest.mark.skipif(not shutil.which("mtype"), reason="mtools is not installed (apt install mtools)")
+def test_mtools_sees_what_was_written(run, stock, kits, payload, tmp_path):
+    run("card", "--image", stock, "--kits", kits, "--payload", payload, "-o", tmp_path / "cards")
+    image = tmp_path / "cards/kit-01.img"
+    manifest = json.loads(by_mtools(image, "affectkit/card.json"))
+    for path in payload.rglob("*.*"):
+        assert by_mtools(image, f"affectkit/{path.relative_to(payload)}") == path.read_bytes()
+    assert set(manifest["files"]) >= {"config.txt", "cmdline.txt", "user-data", "affectkit/kit.toml", "affectkit/install.sh"}
+
+
+def test_bookworm_gets_its_own_files_and_none_of_cloud_init(run, tmp_path, kits):
+    stock = make_disk(tmp_path / "a.img", wide=False, boot_mib=8, trixie=False)
+    assert run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards")[0] == 0
+    with open_boot(tmp_path / "cards/kit-02.img") as volume:
+        found = set(volume.walk())
+    assert {"firstrun.sh", "userconf.txt"} <= found
+    assert not {"user-data", "meta-data", "network-config", "ssh"} & found
+
+
+@pytest.mark.parametrize(("says", "other"), [("trixie", "bookworm"), ("bookworm", "trixie")])
+def test_an_image_of_the_other_system_is_refused(run, tmp_path, kits, says, other):
+    stock = make_disk(tmp_path / "a.img", wide=False, boot_mib=8, trixie=other == "trixie")
+    status, _, err = run("card", "--image", stock, "--os", says, "--kits", kits, "-o", tmp_path / "cards")
+    assert (status, len(err)) == (2, 1)
+    assert f"looks like {other}" in err[0]
+    assert names(tmp_path / "cards") == set()
+
+
+def test_a_packed_image_gives_the_same_cards(run, stock, kits, tmp_path):
+    packed = tmp_path / "raspios-trixie-lite.img.xz"
+    packed.write_bytes(lzma.compress(stock.read_bytes(), preset=0))
+    assert run("card", "--image", packed, "--kits", kits, "-o", tmp_path / "cards")[0] == 0
+    assert names(tmp_path / "cards") == ALL
+    assert run("verify-image", tmp_path / "cards/kit-03.img", "--kits", kits)[0] == 0
+
+
+def test_secrets_are_for_their_owner_and_the_sheet_has_all(run, stock, kits, tmp_path):
+    run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards")
+    for name in ("passwords.csv", "sheet.html"):
+        assert stat.S_IMODE((tmp_path / "cards" / name).stat().st_mode) == 0o600
+    page = (tmp_path / "cards/sheet.html").read_text()
+    for host, password in read_passwords(tmp_path / "cards/passwords.csv").items():
+        assert f"<h2>{host}</h2>" in page
+        assert f"<code>{password}</code>" in page
+    assert page.count("<svg") == 3
+    assert "longenough" not in page
+    seen: list[str] = []
+
+    class Reader(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            seen.extend(value or "" for name, value in attrs if name in ("src", "href"))
+
+    Reader().feed(page)
+    assert seen == []
+    assert not re.search(r"https?://(?!www\.w3\.org/)", page)
+
+
+def test_what_changed_on_a_card_is_told_line_by_line(run, stock, kits, tmp_path):
+    run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards")
+    image = tmp_path / "cards/kit-01.img"
+    with open_boot(image, write=True) as volume:
+        volume.write("config.txt", volume.read("config.txt").replace(b"400000", b"100000"))
+        volume.delete("meta-data")
+        volume.write("affectkit/ABOUT.txt", b"short")
+    status, said, _ = run("verify-image", image)
+    assert status == 1
+    assert "config.txt: has changed since the card was made" in said
+    assert "meta-data: is missing" in said
+    assert "affectkit/ABOUT.txt: has 5 bytes instead of" in said
+    assert said.endswith("NOT what it should be\n")
+
+
+def test_a_card_of_another_list_is_told(run, stock, kits, tmp_path):
+    run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards")
+    other = tmp_path / "other.csv"
+    other.write_text(KITS.replace(",KE,", ",NO,").replace("kit-02", "kit-09"))
+    assert "network-config: is not what the list says" in run("verify-image", tmp_path / "cards/kit-01.img", "--kits", other)[1]
+    assert "no line of the list has it" in run("verify-image", tmp_path / "cards/kit-02.img", "--kits", other)[1]
+    assert "no card that `affectkit kit card` has made" in run("verify-image", stock)[1]
+
+
+def test_resume_keeps_what_is_complete_and_makes_the_rest(run, stock, kits, tmp_path):
+    out = tmp_path / "cards"
+    run("card", "--image", stock, "--kits", kits, "-o", out)
+    before = (out / "passwords.csv").read_text()
+    kept, inode = (out / "kit-01.img").read_bytes(), (out / "kit-01.img").stat().st_ino
+    (out / "kit-02.img").unlink()
+    with open_boot(out / "kit-03.img", write=True) as volume:
+        volume.delete("user-data")
+    assert run("card", "--image", stock, "--kits", kits, "-o", out, "--resume")[0] == 0
+    assert (out / "passwords.csv").read_text() == before
+    assert (out / "kit-01.img").stat().st_ino == inode
+    assert (out / "kit-01.img").read_bytes() == kept
+    assert all(run("verify-image", out / f"kit-0{n}.img", "--kits", kits)[0] == 0 for n in (1, 2, 3))
+
+
+def test_one_line_of_the_list_can_be_asked_for(run, stock, kits, tmp_path):
+    assert run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards", "--kit", "kit-02")[0] == 0
+    assert names(tmp_path / "cards") == {"kit-02.img", "passwords.csv", "sheet.html"}
+    assert run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "x", "--kit", "kit-9")[0] == 2
+
+
+def no_image(tmp_path, stock, payload):
+    stock.write_bytes(b"hello" * 1000)
+
+
+def no_fat(tmp_path, stock, payload):
+    dos_table(stock, [(0x83, START, 8 * MIB)])
+
+
+def truncated(tmp_path, stock, payload):
+    with stock.open("r+b") as file:
+        file.truncate(START + 4 * MIB)
+
+
+def too_full(tmp_path, stock, payload):
+    (payload / "big").write_bytes(bytes(9 * MIB))
+
+
+def no_pi(tmp_path, stock, payload):
+    with open_boot(stock, write=True) as volume:
+        volume.delete("config.txt")
+
+
+def other_system(tmp_path, stock, payload):
+    (payload / "payload.json").write_text('{"os": "bookworm", "board": "pi-4"}')
+
+
+def bad_settings(tmp_path, stock, payload):
+    (payload / "kit.toml").write_text("[sourcs]\n")
+
+
+def strap(tmp_path, stock, payload):
+    (payload / "kit.toml").write_text('[sources]\nuse = ["strap:Polar"]\n')
+
+
+def linked(tmp_path, stock, payload):
+    (payload / "passwd").symlink_to("/etc/passwd")
+
+
+def bad_name(tmp_path, stock, payload):
+    (payload / "a:b").write_text("x")
+
+
+def existing(tmp_path, stock, payload):
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards/kit-02.img").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (no_image, "is not the image of a disk"),
+        (no_fat, "no FAT partition to boot from"),
+        (truncated, "bytes before partition"),
+        (too_full, r"the boot partition is too full, \d+ bytes are missing"),
+        (no_pi, "no file config.txt on the boot partition"),
+        (other_system, "is for the os bookworm, the card for trixie"),
+        (bad_settings, "unknown key 'sourcs'"),
+        (strap, "kit-02: kit.toml has a strap: source, and Bluetooth is off"),
+        (linked, "is a link"),
+        (bad_name, "':' cannot be in a name"),
+        (existing, "exists and is not overwritten"),
+    ],
+)
+def test_bad_input_is_one_line_status_2_and_no_card(run, stock, kits, payload, tmp_path, harm, says):
+    harm(tmp_path, stock, payload)
+    before = names(tmp_path / "cards")
+    status, _, err = run("card", "--os", "trixie", "--image", stock, "--kits", kits, "--payload", payload, "-o", tmp_path / "cards")
+    assert status == 2
+    assert len(err) == 1
+    assert re.search(says, err[0])
+    assert names(tmp_path / "cards") == before
+
+
+def test_a_full_disk_is_one_line_and_no_card(run, stock, kits, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * MIB, before[1]))
+    try:
+        status, _, err = run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (status, len(err)) == (2, 1)
+    assert "the disk is full" in err[0]
+    assert names(tmp_path / "cards") == set()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_interruption_leaves_whole_cards_only_and_can_be_resumed(stock, kits, tmp_path, packed):
+    if packed:
+        (tmp_path / "a.img.xz").write_bytes(lzma.compress(stock.read_bytes(), preset=0))
+        stock = tmp_path / "a.img.xz"
+    begun: list[str] = []
+
+    def tell(what: str):
+        begun.append(what)
+        if what.startswith("kit-02"):
+            raise KeyboardInterrupt
+        return lambda share: None
+
+    listed = read_classroom(kits)
+    what = card.load(Target("trixie"))
+    with pytest.raises(KeyboardInterrupt):
+        Batch(stock, listed, what, tmp_path / "cards").make(tell)
+    assert names(tmp_path / "cards") == {"kit-01.img", "passwords.csv", "sheet.html"}
+    Batch(stock, listed, what, tmp_path / "cards", resume=True).make()
+    assert names(tmp_path / "cards") == ALL
+
+
+def test_cards_that_were_made_twice_differ_in_their_passwords_alone(stock, tmp_path):
+    kit = Kit("kit-01")
+    what = card.load(Target("trixie"))
+    images = []
+    for name in ("a", "b"):
+        Batch(stock, [kit], what, tmp_path / name).make()
+        images.append(tmp_path / name / "kit-01.img")
+    with open_boot(images[0]) as one, open_boot(images[1]) as two:
+        differing = {path for path in one.walk() if one.read(path) != two.read(path)}
+    assert differing == {"user-data", "meta-data", "affectkit/card.json"}
+
+
+def test_an_image_that_is_a_card_already_becomes_another_kits(stock, tmp_path):
+    what = card.load(Target("trixie"))
+    Batch(stock, [Kit("kit-01")], what, tmp_path / "a").make()
+    Batch(tmp_path / "a/kit-01.img", [Kit("kit-02")], what, tmp_path / "b").make()
+    assert card.check(tmp_path / "b/kit-02.img", [Kit("kit-02")]) == []
+
+
+def test_a_damaged_manifest_is_told(stock, tmp_path):
+    Batch(stock, [Kit("kit-01")], card.load(Target("trixie")), tmp_path / "a").make()
+    for nonsense in (b"{", b"[]", b'{"format": 2}', b'{"format": 1, "os": "trixie", "board": "any", "hostname": "x", "files": {"a": 1}}'):
+        with open_boot(tmp_path / "a/kit-01.img", write=True) as volume:
+            volume.write(card.MANIFEST, nonsense)
+        assert len(card.check(tmp_path / "a/kit-01.img")) == 1
+
+
+def test_without_segno_nothing_is_written(run, monkeypatch, stock, kits, tmp_path):
+    monkeypatch.setitem(sys.modules, "segno", None)
+    status, _, err = run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards")
+    assert (status, len(err)) == (2, 1)
+    assert "pip install 'affectkit[kit]'" in err[0]
+    assert names(tmp_path / "cards") == set()
+
+
+def test_cards_for_a_device_come_one_after_the_other_and_go(stock, kits, tmp_path):
+    listed = read_classroom(kits)
+    found = []
+    for kit, path in Batch(stock, listed, card.load(Target("trixie")), tmp_path / "cards").make_each():
+        assert card.check(path, listed) == []
+        found.append((kit.hostname, len([p for p in path.parent.iterdir() if p.suffix == ".img"])))
+    assert found == [("kit-01", 1), ("kit-02", 1), ("kit-03", 1)]
+    assert names(tmp_path / "cards") == {"passwords.csv", "sheet.html"}
+
+
+@pytest.mark.parametrize("answer", ["yes", "", "no"])
+def test_a_card_is_written_only_after_yes(monkeypatch, stock, tmp_path, answer):
+    block = tmp_path / "block/sdb"
+    block.mkdir(parents=True)
+    device = tmp_path / "sdb"
+    device.write_bytes(b"\xff" * 20 * MIB)
+    for name, word in {"removable": "1", "ro": "0", "size": str(20 * MIB // 512)}.items():
+        (block / name).write_text(word)
+    disks = Disks(tmp_path / "mounts", tmp_path / "swaps", tmp_path / "block")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer + "\n"))
+    cards = Batch(stock, [Kit("kit-01")], card.load(Target("trixie")), tmp_path / "cards")
+    if answer == "yes":
+        assert cli._to_device(cards, device, stock, disks) == 0
+        assert card.check(device, [Kit("kit-01")]) == []
+        assert names(tmp_path / "cards") == {"passwords.csv", "sheet.html"}
+    else:
+        with pytest.raises(InputError, match="nobody said yes"):
+            cli._to_device(cards, device, stock, disks)
+        assert device.read_bytes() == b"\xff" * 20 * MIB
+
+
+def test_kits_that_are_added_later_are_on_the_sheet_with_the_others(run, stock, kits, tmp_path):
+    run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards", "--kit", "kit-01")
+    before = read_passwords(tmp_path / "cards/passwords.csv")["kit-01"]
+    assert run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards", "--kit", "kit-02", "--resume")[0] == 0
+    assert read_passwords(tmp_path / "cards/passwords.csv")["kit-01"] == before
+    assert re.findall("<h2>(.*?)</h2>", (tmp_path / "cards/sheet.html").read_text()) == ["kit-01", "kit-02"]
+
+
+def test_a_device_that_is_no_disk_is_refused_before_anything_is_made(run, stock, kits, tmp_path):
+    status, _, err = run("card", "--image", stock, "--kits", kits, "-o", tmp_path / "cards", "--to", "/dev/null")
+    assert (status, len(err)) == (2, 1)
+    assert names(tmp_path / "cards") == set()
+    with pytest.raises(InputError):
+        Batch(tmp_path / "none.img", [Kit("a")], card.load(Target("trixie")), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory that was taken")
+def test_a_card_of_3_gb_is_made_within_a_minute_in_little_memory(tmp_path, kits):
+    stock = make_disk(tmp_path / "a.img", boot_mib=512, root_mib=2400, sectors_per_cluster=8)
+    packed = tmp_path / "a.img.xz"
+    used, streams = os.urandom(8 * MIB) + bytes(range(256)) * (8 * MIB // 256), {}
+    with stock.open("rb") as file, packed.open("wb") as out:
+        # A stream for each 16 MiB, so that equal ones are packed once; half of the system's partition is full, half of that does not pack.
+        for number in range(stock.stat().st_size // (16 * MIB) + 1):
+            block = file.read(16 * MIB)
+            block = used[: len(block)] if 40 <= number < 110 else block
+            streams[block] = streams.get(block) or lzma.compress(block, preset=0)
+            out.write(streams[block])
+    stock.unlink()
+    (tmp_path / "one.csv").write_text("hostname\nkit-01\n")
+    script = textwrap.dedent(
+        f"""
+        import re, sys
+        import edge.cli
+        edge.cli.commands = lambda: {{"kit": "firmware_configs.cli:add_commands"}}
+        status = edge.cli.main(["kit", "card", "--os", "trixie", "--image", {str(packed)!r}, "--kits", {str(tmp_path / "one.csv")!r},
+            "-o", {str(tmp_path / "cards")!r}])
+        # Not ru_maxrss, which counts the process that this was forked from.
+        print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+        sys.exit(status)
+        """
+    )
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    took = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    peak_mib = int(done.stdout.splitlines()[-1]) / 1024
+    print(f"3 GB card: {took:.1f} s, {peak_mib:.0f} MiB")
+    assert took < 60
+    assert peak_mib < 300
