@@ -55,7 +55,7 @@ def recorded(tmp_path, *, seconds: float = 12.0, speed: float = 6.0, fails_at_s:
     clock = ScaledClock(speed)
     path = tmp_path / "a.session.zip"
     recorder = Recorder(path, title="A lesson", consent="folder 3", kit={"board": "a test"})
-    fails = iter([fails_at_s, 0.0])  # once in the middle, and once right after it was opened anew
+    fails = iter([fails_at_s, 0.0, 0.0, 0.0, 0.0])  # in the middle, and right after each of four openings: away for some beats
     settings = settings_from({"purpose": PURPOSE, "budget": budget}, where="kit.toml")
     bundle = load_bundle(embedded.BUNDLE)
     runtime = Runtime(
