@@ -123,18 +123,23 @@ class Settings(SensorSettings):
     """Why people are sensed; needed for live sources."""
 
 
+def read_toml(path: str | pathlib.Path) -> dict[str, typing.Any]:
+    """The table in the TOML file at ``path``. Raises ConfigError: unreadable, or not TOML."""
+    try:
+        return tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
 def load_settings(path: str | pathlib.Path) -> Settings:
     """The settings in the TOML file at ``path``.
 
     Raises:
         ConfigError: unreadable, not TOML, an unknown table or key (with the nearest known one), a wrong type or value.
     """
-    try:
-        table = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    table = read_toml(path)
     return _located(settings_from(table, where=str(path)), pathlib.Path(path).parent)
 
 

@@ -6,11 +6,10 @@ import collections.abc
 import dataclasses
 import pathlib
 import re
-import tomllib
 import types
 import typing
 
-from edge.config import settings_from
+from edge.config import read_toml, settings_from
 from edge.errors import ConfigError
 from edge.words import nearest
 
@@ -190,12 +189,7 @@ def load_board(path: str | pathlib.Path) -> Board:
     Raises:
         ConfigError: unreadable, not TOML, a key that is unknown or missing, a wrong type or value.
     """
-    try:
-        table = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    table = read_toml(path)
     try:
         if "name" in table:
             raise ConfigError("unknown key 'name'; the file's own name is the board's")

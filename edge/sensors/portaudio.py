@@ -71,7 +71,7 @@ def pyaudio() -> Audio:
         import pyaudio as package
     except ImportError:
         raise SensorError(
-            "microphone: the package pyaudio is missing; install it: sudo apt install portaudio19-dev; pip install 'affectkit[sensors]'"
+            "microphone: the package pyaudio is missing; install it: sudo apt install portaudio19-dev; pip install 'affectkit[microphone]'"
         ) from None
     try:
         return package.PyAudio()

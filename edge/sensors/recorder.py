@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import dataclasses
+import functools
 import logging
 import os
 import threading
@@ -47,7 +48,18 @@ class Recorder:
         self.path = os.fspath(path)
         self.failure: str | None = None
         """Why it ended before the run did."""
-        self._said = {"title": title, "consent": consent, "kit": kit, "overwrite": overwrite}
+        self._start_ns = 0
+        self._error: BaseException | None = None
+        self._make_writer = functools.partial(
+            SessionWriter,
+            path,
+            title=title,
+            consent=consent,
+            kit=kit,
+            overwrite=overwrite,
+            webp_quality=None,
+            sources=(Source("people, live", f"consent: {consent}"),),
+        )
         self._waiting: collections.deque[Entry] = collections.deque()
         self._something = threading.Condition()
         self._ending = False
@@ -61,17 +73,7 @@ class Recorder:
             SessionError: the file exists already or cannot be written.
         """
         self._start_ns = start_ns
-        said = self._said
-        self._writer = SessionWriter(
-            self.path,
-            title=str(said["title"]),
-            consent=str(said["consent"]),
-            kit=said["kit"],  # type: ignore[arg-type]
-            overwrite=bool(said["overwrite"]),
-            live=JournalInfo(JOURNAL, start_ns, bundle),
-            webp_quality=None,
-            sources=(Source("people, live", f"consent: {said['consent']}"),),
-        ).__enter__()
+        self._writer = self._make_writer(live=JournalInfo(JOURNAL, start_ns, bundle)).__enter__()
         self._thread.start()
 
     def write(self, entry: Entry) -> None:
@@ -98,9 +100,6 @@ class Recorder:
             writer.__exit__(type(self._error), self._error, self._error.__traceback__)
             raise self._error
         writer.__exit__(None, None, None)
-
-    _error: BaseException | None = None
-    _start_ns = 0
 
     def _run(self) -> None:
         try:

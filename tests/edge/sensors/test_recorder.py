@@ -113,7 +113,7 @@ def test_so_it_does_when_there_was_no_time(tmp_path):
     omitted = [entry.omit for entry in open_session(path).entries() if isinstance(entry, Took | Decided) and entry.omit]
     assert report["decisions"] >= 5
     assert replayed(path, tmp_path / "again.jsonl") == decisions(live)
-    assert omitted or report["deadline_misses"] == 0
+    assert omitted, "nothing was left out, so nothing was shown"
 
 
 def test_a_recording_keeps_every_sample_as_it_was(tmp_path):
