@@ -19,8 +19,10 @@ import typing
 from edge.errors import SessionError
 from edge.types import MODALITIES, TRACKS, Chunk, Modality, Track
 
-Omit = collections.abc.Mapping[Modality, typing.Literal["", "look", "encode"]]
-"""What there was no time for."""
+LeftOut = typing.Literal["", "look", "encode"]
+"""What there was no time for: nothing, a look at the front, or the encoding of the window that it gave."""
+Omit = collections.abc.Mapping[Modality, LeftOut]
+"""The same, of each modality of which something was left out."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import math
 import os
 import pathlib
@@ -102,8 +103,14 @@ class Session:
     def entries(self) -> collections.abc.Iterator[Entry]:
         """What the live run did, in order; nothing for a session without a journal. Raises SessionError."""
         if self.journal is not None:
-            yield from entries(self._journal_lines(), self.chunks, f"{self.path}, {self.journal.file}")
+            yield from entries(self._journal_lines, self.chunks, f"{self.path}, {self.journal.file}")
 
+    @functools.cached_property
+    def _given(self) -> dict[Track, list[tuple[int, int]]]:
+        """The chunks of every track, as the journal has them."""
+        return chunk_list(self._journal_lines, f"{self.path}, {MANIFEST if self.journal is None else self.journal.file}")
+
+    @functools.cached_property
     def _journal_lines(self) -> list[str]:
         if self.journal is None:
             return []
@@ -121,9 +128,7 @@ class Session:
         if track not in self.tracks:
             raise SessionError(f"{self.path}: no {track} track; it has {', '.join(self.tracks)}")
         info = self.tracks[track]
-        given = None
-        if self.journal is not None:
-            given = chunk_list(self._journal_lines(), f"{self.path}, {self.journal.file}").get(track, [])
+        given = None if self.journal is None else self._given.get(track, [])
         with complaining(f"{self.path}, {info.file}", SessionError), zipfile.ZipFile(self.path) as archive:
             if track == "video":
                 frames = video_chunks(archive, info, str(self.path))

@@ -6,7 +6,6 @@ import collections
 import collections.abc
 import dataclasses
 import logging
-import typing
 
 import numpy as np
 
@@ -14,13 +13,11 @@ from edge.clock import Clock
 from edge.errors import EdgeError
 from edge.inference.fusion import Stage
 from edge.inference.scheduler import MS, Cost, Deadline
+from edge.journal import LeftOut
 from edge.preprocess.window import Front
 from edge.types import Absence, Chunk, Embedding, Modality, Track, Window
 
 log = logging.getLogger("affectkit")
-
-LeftOut = typing.Literal["", "look", "encode"]
-"""What there was no time for: nothing, a look at the front, or the encoding of the window that it gave."""
 
 
 def in_words(error: Exception) -> str:

@@ -7,17 +7,16 @@ import concurrent.futures
 import logging
 
 from edge.clock import Clock
-from edge.inference.branch import Branch, LeftOut, in_words
+from edge.inference.branch import Branch, in_words
 from edge.inference.fusion import Fusion, NonFiniteError
 from edge.inference.ladder import Effort
 from edge.inference.scheduler import MS, Cost, Deadline
 from edge.inference.smoothing import Smoother
+from edge.journal import LeftOut, Omit
 from edge.types import MODALITIES, Absence, Chunk, Decision, Embedding, Modality, Track
 
 log = logging.getLogger("affectkit")
 
-Omissions = collections.abc.Mapping[Modality, LeftOut]
-"""What was left out for want of time, of each modality of which something was."""
 _WORTH_NS = 1 * MS
 """What must be saved for branches to work at the same time: several times what handing work to a thread costs."""
 _MEMORY = 1 / 40
@@ -41,7 +40,7 @@ class Cycle:
         """Failures of the fusion stage, and answers that were NaN."""
         self.weights: dict[Modality, float] = {}
         """Running fusion weight of each modality that was ever present."""
-        self.left_out: Omissions = {}
+        self.left_out: Omit = {}
         """What the last ``take`` or ``decide`` left out for want of time."""
         self._by_track: dict[Track, tuple[Branch, ...]] = {}
         for branch in self.branches:
@@ -82,7 +81,7 @@ class Cycle:
         chunks: collections.abc.Iterable[Chunk],
         now_ns: int,
         deadline: Deadline,
-        omit: Omissions | None = None,
+        omit: Omit | None = None,
         *,
         arrived_ns: int | None = None,
     ) -> None:
@@ -102,7 +101,7 @@ class Cycle:
                 touched.add(branch.modality)
         self._update([branch for branch in self._by_weight() if branch.modality in touched], now_ns, deadline, omit)
 
-    def decide(self, tick_ns: int, deadline: Deadline, omit: Omissions | None = None) -> Decision:
+    def decide(self, tick_ns: int, deadline: Deadline, omit: Omit | None = None) -> Decision:
         """The decision of the tick at ``tick_ns``; it always comes, whatever failed. ``omit`` as in ``take``."""
         self._update(self._by_weight(), tick_ns, deadline, omit)
         present: dict[Modality, Embedding] = {}
@@ -152,7 +151,7 @@ class Cycle:
                     return [update(branches[0]), *(other.result() for other in others)]
         return [update(branch) for branch in branches]
 
-    def _update(self, branches: collections.abc.Sequence[Branch], now_ns: int, deadline: Deadline, omit: Omissions | None) -> None:
+    def _update(self, branches: collections.abc.Sequence[Branch], now_ns: int, deadline: Deadline, omit: Omit | None) -> None:
         before_fusion = deadline.sooner_by(self._cost.expected_ns(self._clock.now_ns()))
 
         def update(branch: Branch) -> LeftOut:

@@ -103,10 +103,11 @@ class JsonLines:
         line = json.dumps(record, ensure_ascii=False) + "\n"
         try:
             if isinstance(self._file, io.FileIO):
-                left = memoryview(line.encode("utf-8"))
+                content = line.encode("utf-8")
+                left = memoryview(content)
                 while left:
                     left = left[self._file.write(left) :]
-                self._whole_bytes += len(line.encode("utf-8"))
+                self._whole_bytes += len(content)
             else:
                 self._file.write(line)
                 self._file.flush()
