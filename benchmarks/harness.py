@@ -111,12 +111,14 @@ class Vitals:
 
 
 def vitals(pid: int | str, t_s: float) -> Vitals | None:
-    """Of a process, from /proc; None if it has gone."""
+    """Of a process, from /proc; None if it has gone, or has given its memory back and is about to."""
     place = pathlib.Path("/proc") / str(pid)
     try:
         pages = int((place / "statm").read_text().split()[1])
         descriptors, threads = len(os.listdir(place / "fd")), len(os.listdir(place / "task"))
     except (OSError, IndexError):  # it ended in between
+        return None
+    if not pages:
         return None
     return Vitals(round(t_s, 3), round(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20), 3), descriptors, threads)
 

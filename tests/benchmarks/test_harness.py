@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -48,6 +50,13 @@ def test_the_vitals_of_a_process_come_from_the_kernel():
 def test_a_child_that_fails_says_why_in_one_line():
     with pytest.raises(ChildError, match=r"nowhere\.affectkit"):
         in_child("benchmarks.stage:child", Order("nowhere.affectkit", "nowhere.zip"))
+
+
+def test_a_process_that_has_ended_and_was_not_yet_waited_for_has_no_vitals():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert vitals(process.pid, 0.0) is None
+    process.wait()
 
 
 def test_a_child_is_watched_and_its_own_start_is_known():
