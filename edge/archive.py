@@ -87,6 +87,15 @@ def check_archive(archive: zipfile.ZipFile, *, where: str, kind: type[InputError
             raise kind(f"{where}: part {name} is encrypted or packed in an unknown way; not made by affectkit")
 
 
+def read_part(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Content of one part: no more is unpacked than the directory declares, and its CRC-32 is compared.
+
+    ``ZipFile.read`` unpacks all there is and then cuts it to the declared size: 300 kB can become any amount of memory.
+    """
+    with archive.open(name) as part:
+        return part.read(archive.getinfo(name).file_size)
+
+
 def add_part(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     """Append one part so that the same content gives the same bytes, whatever the day or the user."""
     info = zipfile.ZipInfo(name, _DATE)

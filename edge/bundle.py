@@ -28,7 +28,7 @@ import zipfile
 
 import numpy as np
 
-from edge.archive import Fields, Limits, add_part, beside, check_archive, complaining, dump_json, parse_json
+from edge.archive import Fields, Limits, add_part, beside, check_archive, complaining, dump_json, parse_json, read_part
 from edge.errors import BundleError
 from edge.types import MODALITIES
 
@@ -162,7 +162,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             names = {part.filename for part in archive.infolist()}
             if MANIFEST not in names:
                 raise BundleError(f"{where}: part {MANIFEST} is missing; not made by affectkit")
-            manifest = _manifest(parse_json(archive.read(MANIFEST), where=f"{where}, {MANIFEST}", kind=BundleError))
+            manifest = _manifest(parse_json(read_part(archive, MANIFEST), where=f"{where}, {MANIFEST}", kind=BundleError))
             _check_names(manifest, names - {MANIFEST}, str(where))
             for name, spec in manifest.parts.items():
                 content = _read_part(archive, name, spec, str(where))
@@ -241,7 +241,7 @@ def _check_header(stream: typing.BinaryIO, where: str) -> str:
 
 
 def _read_part(archive: zipfile.ZipFile, name: str, spec: PartSpec, where: str) -> bytes:
-    content = archive.read(name)
+    content = read_part(archive, name)
     if len(content) != spec.bytes or hashlib.sha256(content).hexdigest() != spec.sha256:
         raise BundleError(
             f"{where}: part {name} is not what the manifest says ({len(content)} bytes, or its SHA-256 differs); copy it again"

@@ -26,7 +26,7 @@ import pathlib
 import typing
 import zipfile
 
-from edge.archive import Fields, Limits, check_archive, complaining, parse_json
+from edge.archive import Fields, Limits, check_archive, complaining, parse_json, read_part
 from edge.errors import SessionError
 from edge.journal import Entry, chunk_list, entries
 from edge.session_tracks import TrackInfo, audio_chunks, check_track, chunk_times, placed, text, values, video_chunks
@@ -115,7 +115,7 @@ class Session:
         if self.journal is None:
             return []
         with complaining(f"{self.path}, {self.journal.file}", SessionError), zipfile.ZipFile(self.path) as archive:
-            return text(archive.read(self.journal.file), f"{self.path}, {self.journal.file}")
+            return text(read_part(archive, self.journal.file), f"{self.path}, {self.journal.file}")
 
     def chunks(self, track: Track) -> collections.abc.Iterator[Chunk]:
         """What the sensor delivered, in order; ``t_ns`` counts from the start of the session.
@@ -137,9 +137,9 @@ class Session:
                 else:
                     yield from (dataclasses.replace(frame, t_ns=t_ns) for frame, (t_ns, _) in zip(frames, given, strict=False))
             elif track == "audio":
-                yield from audio_chunks(archive.read(info.file), info, given)
+                yield from audio_chunks(read_part(archive, info.file), info, given)
             else:
-                samples = values(archive.read(info.file), f"{self.path}, {info.file}")
+                samples = values(read_part(archive, info.file), f"{self.path}, {info.file}")
                 for at, n, t_ns in chunk_times(info, len(samples)) if given is None else placed(given, len(samples)):
                     yield Chunk(track, t_ns, info.rate_hz, samples[at : at + n])
 
@@ -166,7 +166,7 @@ def open_session(path: str | os.PathLike[str]) -> Session:
                 raise SessionError(f"{where}: {MANIFEST} is missing; not a recorded session")
             if (bad := archive.testzip()) is not None:
                 raise SessionError(f"{where}: part {bad} is damaged (CRC-32 differs); copy it again from where it came")
-            session = _session(where, parse_json(archive.read(MANIFEST), where=f"{where}, {MANIFEST}", kind=SessionError))
+            session = _session(where, parse_json(read_part(archive, MANIFEST), where=f"{where}, {MANIFEST}", kind=SessionError))
             if session.journal is not None and session.journal.file not in names:
                 raise SessionError(f"{where}: the journal {session.journal.file} is missing; copy the session again from where it came")
             for info in session.tracks.values():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import dataclasses
 import io
 import math
+import os
+import tempfile
 import typing
 import zipfile
 
 import numpy as np
 
-from edge.archive import complaining
+from edge.archive import complaining, read_part
 from edge.errors import SessionError
 from edge.types import Chunk, Track
 
@@ -71,14 +74,14 @@ def check_track(archive: zipfile.ZipFile, info: TrackInfo, names: set[str], wher
     if info.track != "audio" and archive.getinfo(info.file).file_size > _MAX_CSV_BYTES:
         raise SessionError(f"{at}: more than {_MAX_CSV_BYTES} bytes of text; split the session")
     if info.track == "video":
-        for _, file in _index(archive.read(info.file), at):
+        for _, file in _index(read_part(archive, info.file), at):
             if file not in names:
                 raise SessionError(f"{at}: names {file!r:.80}, which is not in the session; copy it again from where it came")
     elif info.track == "audio":
-        with complaining(at, SessionError):
-            _open_audio(archive.read(info.file), info, at).close()
+        with complaining(at, SessionError), _open_audio(read_part(archive, info.file), info, at):
+            pass
     else:
-        values(archive.read(info.file), at)
+        values(read_part(archive, info.file), at)
 
 
 def text(content: bytes, where: str) -> list[str]:
@@ -133,21 +136,32 @@ def _float(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _open_audio(content: bytes, info: TrackInfo, where: str) -> typing.Any:
+@contextlib.contextmanager
+def _open_audio(content: bytes, info: TrackInfo, where: str) -> collections.abc.Iterator[typing.Any]:
     import soundfile
 
     if not content:
         raise SessionError(f"{where}: empty file (0 bytes); record the session again")
-    audio = soundfile.SoundFile(io.BytesIO(content))
-    if audio.frames <= 0 or audio.channels != 1 or audio.samplerate != info.rate_hz:
-        said = f"{audio.frames} samples, {audio.channels} channels, {audio.samplerate} Hz"
-        audio.close()
-        raise SessionError(f"{where}: {said}; expected sound, 1 channel, {info.rate_hz:g} Hz")
-    return audio
+    with _in_memory() as file:
+        file.write(content)
+        del content  # once is enough: recordings may be long
+        file.seek(0)
+        # A descriptor: for a Python file cffi would make call-backs, and for these memory that is writable and executable.
+        with soundfile.SoundFile(file.fileno(), closefd=False) as audio:
+            if audio.frames <= 0 or audio.channels != 1 or audio.samplerate != info.rate_hz:
+                said = f"{audio.frames} samples, {audio.channels} channels, {audio.samplerate} Hz"
+                raise SessionError(f"{where}: {said}; expected sound, 1 channel, {info.rate_hz:g} Hz")
+            yield audio
+
+
+def _in_memory() -> typing.IO[bytes]:
+    """An empty file without a name, in memory where the system can (Linux), else in the folder for temporary files."""
+    return os.fdopen(os.memfd_create("sound"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
 def audio_chunks(content: bytes, info: TrackInfo, given: list[tuple[int, int]] | None = None) -> collections.abc.Iterator[Chunk]:
     with _open_audio(content, info, info.file) as audio:
+        del content
         held = np.zeros(0, np.float32)
         for _, n, t_ns in chunk_times(info, audio.frames) if given is None else placed(given, audio.frames):
             if len(held) < n:  # in blocks of a second or so: each read seeks three times
@@ -162,10 +176,10 @@ def video_chunks(archive: zipfile.ZipFile, info: TrackInfo, where: str) -> colle
     from PIL import Image
 
     rows = info.height * 3 // 2 if info.pixels == "i420" else info.height
-    for t_ms, file in _index(archive.read(info.file), f"{where}, {info.file}"):
+    for t_ms, file in _index(read_part(archive, info.file), f"{where}, {info.file}"):
         with (
             complaining(f"{where}, {file}", SessionError),
-            Image.open(io.BytesIO(archive.read(file)), formats=("WEBP", "PNG", "JPEG")) as picture,
+            Image.open(io.BytesIO(read_part(archive, file)), formats=("WEBP", "PNG", "JPEG")) as picture,
         ):
             if picture.size != (info.width, rows):
                 raise SessionError(f"{where}, {file}: {picture.size[0]}x{picture.size[1]} pixels, session.json says {info.width}x{rows}")

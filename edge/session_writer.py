@@ -190,7 +190,9 @@ class SessionWriter:
 
         if self._audio is None:
             self._sound = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed by the stack)
-            self._audio = soundfile.SoundFile(self._sound, "w", round(chunk.rate_hz), 1, "PCM_16", format="FLAC")
+            # A descriptor: for a Python file cffi would make call-backs, and for these memory that is writable and executable.
+            where = self._sound.fileno()
+            self._audio = soundfile.SoundFile(where, "w", round(chunk.rate_hz), 1, "PCM_16", format="FLAC", closefd=False)
         self._audio.write(np.clip(np.rint(chunk.samples * 32768.0), -32768, 32767).astype(np.int16))
 
     def _finish(self) -> None:

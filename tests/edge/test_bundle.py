@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import tracemalloc
 import warnings
 import zipfile
 from typing import Any
@@ -276,6 +277,23 @@ def test_a_bomb_is_refused_before_it_is_unpacked(path: pathlib.Path, tmp_path: p
     body[at + 24 : at + 28] = (1 << 30).to_bytes(4, "little")  # the size that the directory declares
     tampered.write_bytes(signed(bytes(body)))
     refused(tampered, "unpacks to")
+
+
+def test_no_more_is_unpacked_than_the_directory_declares(path: pathlib.Path, tmp_path: pathlib.Path):
+    tampered = tmp_path / "liar.affectkit"
+    plain = tmp_path / "liar.zip"
+    with zipfile.ZipFile(plain, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bundle.json", bytes(64 << 20))
+    body = bytearray(plain.read_bytes())
+    at = body.rindex(b"PK\x01\x02")
+    body[at + 24 : at + 28] = (1000).to_bytes(4, "little")  # the size that the directory declares, of 64 MiB
+    tampered.write_bytes(signed(bytes(body)))
+    tracemalloc.start()
+    try:
+        refused(tampered, "damaged")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_changed_after_the_check_is_noticed(tmp_path: pathlib.Path):
