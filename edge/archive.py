@@ -139,7 +139,8 @@ def _clear_away(path: pathlib.Path) -> None:
     before = f".{path.name}.writing-"
     for left in path.parent.glob(before.replace("[", "[[]") + "*"):
         process = left.name.removeprefix(before)
-        if process.isdigit() and not os.path.exists(f"/proc/{process}") and os.path.exists("/proc/self"):
+        gone = process == str(os.getpid()) or not os.path.exists(f"/proc/{process}")  # numbers start anew with each boot
+        if process.isdigit() and gone and os.path.exists("/proc/self"):
             with contextlib.suppress(OSError):
                 left.unlink()
 

@@ -322,8 +322,10 @@ def test_the_embedded_session_is_sound(embedded_session: pathlib.Path):
 
 def test_what_a_killed_process_left_of_the_same_file_is_removed(tmp_path: pathlib.Path):
     dead, alive = tmp_path / ".a.zip.writing-4194305", tmp_path / ".a.zip.writing-1"
+    namesake = tmp_path / f".a.zip.writing-{os.getpid()}"  # after a power cut another process has the number that this one had
+    namesake.write_bytes(b"torn")
     other = tmp_path / ".b.zip.writing-4194305"
     for left in (dead, alive, other):
         left.write_bytes(b"faces")
     write(tmp_path / "a.zip", [sampled("ppg", 64.0, 64)])
-    assert not dead.exists() and alive.exists() and other.exists()
+    assert not dead.exists() and not namesake.exists() and alive.exists() and other.exists()
