@@ -16,7 +16,10 @@ import firmware_configs
 from edge.clock import ManualClock
 from edge.config import Purpose, Settings, load_settings, settings_from
 from edge.doctor_checks import check_settings
+from edge.embedded import BUNDLE
 from edge.errors import ConfigError
+from firmware_configs.update import STORE
+from firmware_configs.update.store import CURRENT
 
 ROOT = pathlib.Path(firmware_configs.__file__).parent
 KIT = ROOT / "etc/affectkit/kit.toml"
@@ -40,6 +43,10 @@ def test_it_loads():
     assert settings.sources.use
     assert settings.outputs.jsonl.startswith("/var/lib/affectkit/")
     assert not settings.outputs.overwrite, "an earlier run's decisions are never written over"
+
+
+def test_it_runs_the_bundle_that_update_sticks_change():
+    assert load_settings(KIT).bundle.path == str(STORE / "bundles" / CURRENT)
 
 
 def test_every_setting_is_in_it_once_and_nothing_else():
@@ -82,7 +89,7 @@ def test_the_purpose_is_left_to_a_person():
 
 
 def test_a_kit_without_a_purpose_ends_with_the_status_that_is_not_tried_again():
-    command = [sys.executable, "-m", "edge", "run", "--config", str(KIT)]
+    command = [sys.executable, "-m", "edge", "run", "--config", str(KIT), "--bundle", str(BUNDLE)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT.parent)
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1

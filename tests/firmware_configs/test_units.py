@@ -355,7 +355,8 @@ def test_what_a_unit_denies_is_noticed(trace, state):
     unit = settings(UNITS / "affectkit.service")
     assert trespasses(trace, unit, state / "elsewhere")
     assert trespasses(trace, [*unit, ("SystemCallFilter", "~openat")], state)
-    assert any("PROT_EXEC" in line for line in trespasses(trace, [*unit, ("MemoryDenyWriteExecute", "yes")], state))
+    page = "7 mmap(NULL, 4096, PROT_READ|PROT_WRITE|PROT_EXEC, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7f"
+    assert any("PROT_EXEC" in line for line in trespasses(page, unit, state))
     line = '7 socket(AF_INET, SOCK_STREAM, 0) = -1 EAFNOSUPPORT\n7 openat(AT_FDCWD, "/root/.netrc", O_RDONLY) = 3'
     assert len(trespasses(line, unit, state)) == 2
 
@@ -370,9 +371,26 @@ def test_the_settings_write_where_the_service_may():
 
 def test_doctor_is_confined_as_the_kit_is():
     """It opens what the kit opens: what it finds closed must be closed for the kit too."""
-    hardening = re.compile(r"Protect|Private|Restrict[A-Z]|Capab|Ambient|NoNew|Lock|Device|IPAddr|Remove|Keyring|Supplementary|User|UMask")
+    # ProtectClock would keep it from asking whether the clock is synchronized.
+    hardening = re.compile(
+        r"Protect(?!Clock)|Private|Restrict[A-Z]|Capab|Ambient|NoNew|Lock|Device|IPAddr|Remove|Keyring|Supplementary|User|UMask"
+    )
     kit, doctor = (
         sorted(pair for pair in settings(UNITS / name) if hardening.match(pair[0]))
         for name in ("affectkit.service", "affectkit-doctor.service")
     )
     assert kit == doctor
+
+
+def test_room_is_made_as_the_kits_own_user_before_a_folder_in_memory_is_mounted_as_root():
+    starts = [value for key, value in settings(UNITS / "affectkit.service") if key == "ExecStartPre"]
+    assert starts[0] == "/bin/sh /usr/lib/affectkit/before-run"
+    assert starts[-1] == "+-/bin/sh /usr/lib/affectkit/state", "whatever it ends with, the kit is started"
+
+
+def test_folders_of_the_data_partition_are_in_place_before_anybody_writes_to_them():
+    unit = settings(UNITS / "affectkit-state.service")
+    before, after = ({name for key, value in unit if key == which for name in value.split()} for which in ("Before", "After"))
+    assert {"local-fs.target", "systemd-timesyncd.service", "systemd-random-seed.service", "systemd-tmpfiles-setup.service"} <= before
+    assert "srv-affectkit.mount" in after
+    assert not {"Requires", "RequiresMountsFor"} & dict(unit).keys(), "it has work to do where the partition did not come up"
