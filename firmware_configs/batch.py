@@ -11,13 +11,13 @@ import pathlib
 import tempfile
 
 from edge.errors import InputError
-from firmware_configs import card
+from firmware_configs import card, layout, load
 from firmware_configs.boot_files import USER
 from firmware_configs.classroom import Kit
 from firmware_configs.image import open_boot
 from firmware_configs.password import fits, hashed, new_password
 from firmware_configs.sheet import as_page
-from firmware_configs.unpack import Progress, copy_sparse, created, is_packed, refuse_full, silent, unpack, unpacked_bytes
+from firmware_configs.unpack import Progress, copy_sparse, created, holds_holes, is_packed, refuse_full, silent, unpack, unpacked_bytes
 
 PASSWORDS = "passwords.csv"
 SHEET = "sheet.html"
@@ -39,7 +39,7 @@ class Batch:
 
     ``passwords.csv`` and ``sheet.html``, both for their owner's eyes alone, come with them. With ``resume`` the passwords that are
     there are kept, and so are cards that are what they should be; without it anything that is there is an error. The sheet shows those
-    of ``listed``, the whole list, that have a password.
+    of ``listed``, the whole list, that have a password. ``word`` is what people should know of the cards, once they have been begun.
 
     Raises:
         InputError: from here on, anything wrong with what was given; nothing half-written is left.
@@ -49,7 +49,7 @@ class Batch:
         self,
         image: pathlib.Path,
         kits: collections.abc.Sequence[Kit],
-        what: card.Load,
+        what: load.Load,
         out: pathlib.Path,
         *,
         resume: bool = False,
@@ -62,6 +62,16 @@ class Batch:
         self._others: dict[str, str] = {}
         self._wrote: list[pathlib.Path] = []
         self._made = False
+        self.word = ""
+
+    @property
+    def card_bytes(self) -> int:
+        """What a card must hold at least; 0 if only unpacking tells."""
+        return self._bytes + (self._what.room.size_bytes - layout.ALIGN_BYTES if self._bytes and self._what.room else 0)
+
+    def _refuse_full(self, images: int) -> None:
+        grown = self._what.room.size_bytes if self._what.room and not holds_holes(self._out) else 0
+        refuse_full(self._out, (self._bytes + grown) * images)
 
     def make(self, tell: Tell = quiet) -> list[pathlib.Path]:
         """Every card as an image in ``out``; their paths."""
@@ -71,14 +81,14 @@ class Batch:
                 _refuse(path)
         with self._begun() as passwords:
             todo = [kit for kit, path in zip(self._kits, paths, strict=True) if not self._is_done(path, kit, passwords[kit])]
-            refuse_full(self._out, self._bytes * len(todo))
+            self._refuse_full(len(todo))
             # Unpacked once: the copies come from there, and the last card is made of it.
             unpacked = self._out / ".unpacked.partial"
             unpacked.unlink(missing_ok=True)
             try:
                 source = self._source(unpacked, tell) if todo else self._image
                 if todo:
-                    card.probe(source, todo[0], self._what)
+                    self.word = card.probe(source, todo[0], self._what)
                 self._write(passwords)
                 for kit in todo:
                     move = source is unpacked and kit is todo[-1]
@@ -90,9 +100,9 @@ class Batch:
     def make_each(self, tell: Tell = quiet) -> collections.abc.Iterator[tuple[Kit, pathlib.Path]]:
         """One card after the other as an image that is there until the next, for writing to a device."""
         with self._begun() as passwords, tempfile.TemporaryDirectory(prefix=".cards-", dir=self._out) as folder:
-            refuse_full(self._out, self._bytes * min(2, len(self._kits)))
+            self._refuse_full(min(2, len(self._kits)))
             source = self._source(pathlib.Path(folder) / "unpacked.partial", tell)
-            card.probe(source, self._kits[0], self._what)
+            self.word = card.probe(source, self._kits[0], self._what)
             self._write(passwords)
             for kit in self._kits:
                 path = pathlib.Path(folder) / image_name(kit)
@@ -146,7 +156,7 @@ class Batch:
     def _is_done(self, path: pathlib.Path, kit: Kit, password: str) -> bool:
         if not (self._resume and path.exists()):
             return False
-        if card.check(path, [kit]):
+        if card.check(path, [kit]) or not card.is_of(path, self._what):
             return False
         with open_boot(path) as volume:
             return fits(password, card.hash_on(volume) or "")

@@ -25,6 +25,8 @@ FOLDER = "affectkit"
 """Folder of the boot partition for all that is the kit's own; the payload lies here."""
 INSTALLER = f"{FOLDER}/install.sh"
 """Script of a payload that installs it; run once, as root, at the first boot."""
+MANIFEST = f"{FOLDER}/card.json"
+ABOUT = f"{FOLDER}/ABOUT.txt"
 MOUNTED_AT = "/boot/firmware"
 ANY_BOARD = "any"
 BEGIN = "# >>> affectkit: made by `affectkit kit card`; what is changed between these marks is lost when a card is made again"
@@ -47,6 +49,21 @@ _HOOK = (
 )
 _OURS = ("systemd.run=", "systemd.run_success_action=", "systemd.unit=kernel-command-line.target", "cfg80211.ieee80211_regdom=")
 """Words of the kernel command line that go before new ones come."""
+STOCK_RESIZING = (
+    Line("init=/usr/lib/raspberrypi-sys-mods/firstboot", "Bookworm: would make the root partition as large as the card."),
+    Line("init=/usr/lib/raspi-config/init_resize.sh", "Older systems: would make the root partition as large as the card."),
+    Line("resize", "Trixie: would make the root partition as large as the card."),
+)
+"""Words that go where the card has a layout of its own.
+
+What they do: raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot and, in initramfs-tools/scripts, local-premount/firstboot (if
+"firstboot" is in the command line), local-premount/resize_early and local-bottom/resize_late or set_partuuid (if " resize" is). Those in
+the initramfs move the end of partition 2 to that of the card and do not look what lies behind; parted then refuses, and its status ends
+the script. The rest of what they do is done otherwise: a new disk id is not needed (nobody puts two cards into one kit); SSH host keys
+are made by ``firstrun.sh`` on Bookworm and on Trixie by regenerate_ssh_host_keys.service, which the image has enabled (pi-gen,
+stage2/01-sys-tweaks/01-run.sh); ``custom.toml`` is not used by these cards. The root's file system grows into its partition by
+rpi-resize.service (Trixie; systemd-growfs, which moves no partition), cloud-init's resizefs, or the installer.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +73,8 @@ class Target:
     os: boards.OsName
     board: str = ANY_BOARD
     """A name of ``boards.board_names()``, or "any": the lines of all of them, which none of them minds."""
+    own_layout: bool = False
+    """Whether the card has a partition behind the root, so that the root partition must not grow at the first boot."""
 
     def config_lines(self) -> tuple[Line, ...]:
         return self._lines("config_txt")
@@ -114,7 +133,8 @@ def edited_cmdline(before: bytes, kit: Kit, target: Target) -> bytes:
             f"cmdline.txt: is not one line with root=, as Raspberry Pi OS has it ({len(lines)} lines); download the image again"
         )
     new = [line.line for line in words(kit, target)]
-    kept = [word for word in lines[0].split() if not word.startswith(_OURS) and word not in new]
+    gone = {line.line for line in STOCK_RESIZING} if target.own_layout else set()
+    kept = [word for word in lines[0].split() if not word.startswith(_OURS) and word not in new and word not in gone]
     return (" ".join([*kept, *new]) + "\n").encode("utf-8", "surrogateescape")
 
 
@@ -122,7 +142,7 @@ def first_boot_files(kit: Kit, password_hash: str, target: Target, *, installs: 
     """Path on the boot partition -> content, of what sets the kit up at its first boot; ``installs`` says there is an installer."""
     if target.os == "trixie":
         texts = {
-            "user-data": _user_data(kit, password_hash, installs),
+            "user-data": _user_data(kit, password_hash, target, installs),
             "meta-data": _meta_data(kit, password_hash),
             "network-config": _network_config(kit),
         }
@@ -130,7 +150,7 @@ def first_boot_files(kit: Kit, password_hash: str, target: Target, *, installs: 
         texts = {"firstrun.sh": _firstrun(kit, password_hash), "userconf.txt": f"{USER}:{password_hash}\n"}
         if kit.ssh_key:
             texts["ssh"] = ""
-    texts[f"{FOLDER}/ABOUT.txt"] = _about(kit, target)
+    texts[ABOUT] = _about(kit, target)
     return {path: text.encode("utf-8") for path, text in texts.items()}
 
 
@@ -150,7 +170,7 @@ def _meta_data(kit: Kit, password_hash: str) -> str:
     )
 
 
-def _user_data(kit: Kit, password_hash: str, installs: bool) -> str:
+def _user_data(kit: Kit, password_hash: str, target: Target, installs: bool) -> str:
     lines = [
         "#cloud-config",
         "# Sets the kit up at its first boot; made by `affectkit kit card`. Needs no network.",
@@ -163,12 +183,23 @@ def _user_data(kit: Kit, password_hash: str, installs: bool) -> str:
         f"    groups: {GROUPS}",
         "    shell: /bin/bash",
         "    lock_passwd: false",
-        f"    passwd: {_quoted(password_hash)}",
+        "    # Also where the user is there already, after a power cut.",
+        f"    hashed_passwd: {_quoted(password_hash)}",
     ]
     if kit.ssh_key:
         lines += ["    ssh_authorized_keys:", f"      - {_quoted(kit.ssh_key)}"]
     lines += ["# Nobody can try passwords over the network.", "ssh_pwauth: false"]
     lines += ["# No packages are looked for: there is no network.", "package_update: false", "package_upgrade: false"]
+    if target.own_layout:
+        # cloud-init, "Module reference": growpart, resizefs.
+        lines += ["# The kit's own partition lies behind the root: that does not grow into it.", "growpart:", '  mode: "off"']
+        lines += ["# Its file system takes what its partition has.", "resize_rootfs: true"]
+    if installs:
+        lines += [
+            "# At every boot until the kit is installed, and early: what a power cut interrupted is done again.",
+            "bootcmd:",
+            f"  - [sh, {MOUNTED_AT}/{INSTALLER}, --hook]",
+        ]
     commands = []
     if kit.ssh_key:
         commands.append(("SSH, for the key above.", "[systemctl, enable, --now, ssh]"))
@@ -243,10 +274,18 @@ def _about(kit: Kit, target: Target) -> str:
         "",
         "config.txt says above every line between the marks why it is there. Words that were added to cmdline.txt:",
         *(f"  {word.line}: {word.why}" for word in words(kit, target)),
+        *_about_layout(target),
         "",
         f"Settings: {FOLDER}/kit.toml. After the first boot {FOLDER}/first-boot.log says what happened.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _about_layout(target: Target) -> tuple[str, ...]:
+    if not target.own_layout:
+        return ()
+    why = "Words that are taken away, for partition 3 is the kit's own (bundles, decisions, reports) and the root ends before it:"
+    return ("", why, *(f"  {word.line}: {word.why}" for word in STOCK_RESIZING))
 
 
 def removed_files(target: Target) -> collections.abc.Sequence[str]:

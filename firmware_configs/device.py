@@ -127,15 +127,22 @@ def write_device(
     device: pathlib.Path,
     progress: Progress = silent,
     opened: collections.abc.Callable[[pathlib.Path], DeviceFile] = _open,
+    spans: collections.abc.Sequence[tuple[int, int]] | None = None,
 ) -> None:
-    """Writes ``image`` to ``device`` and compares every byte that is read back from the card.
+    """Writes ``image`` to ``device`` and compares every byte that was written with what is read back from the card.
 
-    The first MiB, with the partition table, is written last: a card that was cut off on the way does not look like one that works.
+    ``spans`` are first byte and size of what is written, the first from byte 0; what is between them stays on the card as it was. None
+    is all. The first MiB, with the partition table, is written last: a card that was cut off on the way does not look like one that
+    works.
 
     Raises:
         InputError: no right to write, a write or read that fails, or a byte that differs.
     """
-    size = image.stat().st_size
+    places = [
+        (place, min(CHUNK_BYTES, start + size - place))
+        for start, size in (spans or ((0, image.stat().st_size),))
+        for place in range(start, start + size, CHUNK_BYTES)
+    ]
     try:
         card = opened(device)
     except OSError as error:
@@ -144,23 +151,20 @@ def write_device(
         raise InputError(f"{device}: cannot be opened: {error.strerror or error}{hint}") from error
     try:
         with contextlib.closing(card), image.open("rb") as source:
-            places = [*range(CHUNK_BYTES, size, CHUNK_BYTES), 0]
-            _put(card, 0, bytes(min(CHUNK_BYTES, size)))
-            for done, place in enumerate(places, 1):
+            _put(card, 0, bytes(places[0][1]))
+            for done, (place, size) in enumerate((*places[1:], places[0]), 1):
                 source.seek(place)
-                _put(card, place, source.read(CHUNK_BYTES))
+                _put(card, place, source.read(size))
                 progress(0.5 * done / len(places))
             _settle(card)
-            source.seek(0)
-            card.seek(0)
-            place = 0
-            while data := source.read(CHUNK_BYTES):
-                if _got(card, len(data)) != data:
+            for done, (place, size) in enumerate(places, 1):
+                source.seek(place)
+                card.seek(place)
+                if _got(card, size) != source.read(size):
                     raise InputError(
                         f"{device}: what was read back differs near byte {place}; the card is worn or counterfeit, take another"
                     )
-                place += len(data)
-                progress(0.5 + 0.5 * place / size)
+                progress(0.5 + 0.5 * done / len(places))
     except OSError as error:
         if isinstance(error, InputError):
             raise

@@ -32,6 +32,8 @@ class Partition:
     size_bytes: int
     may_be_fat: bool
     """Whether its type allows a FAT file system; any type does in a GPT."""
+    kind: int = 0
+    """Its type in a DOS table; 0 in a GPT."""
 
 
 def partitions(file: typing.BinaryIO, where: str) -> tuple[Partition, ...]:
@@ -54,8 +56,15 @@ def partitions(file: typing.BinaryIO, where: str) -> tuple[Partition, ...]:
         if entry[0] not in (0, 0x80):
             raise InputError(f"{where}: is not the image of a disk (no partition table); give an .img of Raspberry Pi OS")
         if kind and sectors and kind not in _EXTENDED:
-            found.append(Partition(number, start * SECTOR_BYTES, sectors * SECTOR_BYTES, kind in _FAT_TYPES))
+            found.append(Partition(number, start * SECTOR_BYTES, sectors * SECTOR_BYTES, kind in _FAT_TYPES, kind))
     return _in_file(tuple(found), size, where)
+
+
+def is_gpt(file: typing.BinaryIO) -> bool:
+    """Whether the partition table of the disk in ``file`` is a GPT."""
+    file.seek(446)
+    entries = file.read(64)
+    return any(entries[place] == _PROTECTIVE for place in range(4, len(entries), 16))
 
 
 def _gpt(file: typing.BinaryIO, where: str) -> tuple[Partition, ...]:

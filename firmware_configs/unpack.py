@@ -13,6 +13,7 @@ import os
 import pathlib
 import shutil
 import struct
+import tempfile
 import typing
 import zlib
 
@@ -231,7 +232,9 @@ def told_if_full(path: pathlib.Path) -> typing.Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            raise InputError(f"{path}: the disk is full; nothing was kept: free some space or write elsewhere") from error
+            raise InputError(
+                f"{path}: the disk is full, or takes no file as large (FAT: 4 GB); nothing was kept: free some space or write elsewhere"
+            ) from error
         raise
 
 
@@ -240,6 +243,16 @@ def refuse_full(folder: pathlib.Path, need_bytes: int) -> None:
     missing = need_bytes - shutil.disk_usage(folder).free
     if missing > 0:
         raise InputError(f"{folder}: the disk is full: {missing} bytes are missing; free some space or write elsewhere")
+
+
+def holds_holes(folder: pathlib.Path) -> bool:
+    """Whether files in ``folder`` may be longer than what they take of its disk; not so on Windows and FAT."""
+    with told_if_full(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(16 * CHUNK_BYTES)
+        os.fsync(file.fileno())
+        # In units of 512 bytes, whatever the file system's own (stat(2)).
+        blocks = getattr(os.fstat(file.fileno()), "st_blocks", None)
+        return blocks is not None and blocks * 512 < 8 * CHUNK_BYTES
 
 
 _ZEROS = bytes(SPARSE_BYTES)

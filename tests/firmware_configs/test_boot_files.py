@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 import shutil
 import subprocess
@@ -72,6 +71,23 @@ def test_the_command_line_stays_one_line_and_about_says_why_of_each_word():
         assert b"cfg80211.ieee80211_regdom=KE" in line
 
 
+STOCK_WORDS = ["init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/usr/lib/raspi-config/init_resize.sh", "resize"]
+
+
+@pytest.mark.parametrize("word", STOCK_WORDS)
+def test_words_that_make_the_root_as_large_as_the_card_go_where_something_lies_behind_it(word):
+    before = CMDLINE.rstrip() + f" {word} splash\n".encode()
+    assert word in edited_cmdline(before, PLAIN, Target("trixie")).decode().split()
+    line = edited_cmdline(before, PLAIN, Target("trixie", own_layout=True)).decode()
+    assert line.startswith(CMDLINE.decode().rstrip() + " splash ")
+    assert not {word} & set(line.split())
+    # The initramfs greps for these in the whole line.
+    assert "firstboot" not in line
+    assert " resize" not in line
+    about = first_boot_files(PLAIN, HASH, Target("trixie", own_layout=True), installs=False)["affectkit/ABOUT.txt"].decode()
+    assert re.search(rf"^  {re.escape(word)}: .+\.$", about, re.MULTILINE)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_password_is_on_the_card(target):
     for path, content in first_boot_files(FULL, HASH, target, installs=True).items():
@@ -87,7 +103,7 @@ def test_any_board_gets_the_lines_of_all():
 @pytest.mark.skipif(not shutil.which("cloud-init"), reason="cloud-init is not installed (apt install cloud-init)")
 @pytest.mark.parametrize("kit", [PLAIN, FULL])
 def test_cloud_init_takes_the_user_data(tmp_path, kit):
-    (tmp_path / "user-data").write_bytes(first_boot_files(kit, HASH, Target("trixie"), installs=True)["user-data"])
+    (tmp_path / "user-data").write_bytes(first_boot_files(kit, HASH, Target("trixie", own_layout=True), installs=True)["user-data"])
     found = subprocess.run(["cloud-init", "schema", "-c", str(tmp_path / "user-data")], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
 
@@ -107,55 +123,11 @@ def test_yaml_means_what_the_list_says(name, password):
     wanted = {"password": kit.wifi.key} if password else {"auth": {"key-management": "none"}}
     assert network["access-points"] == {name: wanted}
     user = yaml.safe_load(files["user-data"])
-    assert user["users"][0]["passwd"] == HASH
+    assert user["users"][0]["hashed_passwd"] == HASH
     assert user["users"][0]["ssh_authorized_keys"] == [KEY]
     assert user["hostname"] == "kit-01"
+    assert user["bootcmd"] == [["sh", "/boot/firmware/affectkit/install.sh", "--hook"]]
+    assert "growpart" not in user
+    own = yaml.safe_load(first_boot_files(kit, HASH, Target("trixie", own_layout=True), installs=False)["user-data"])
+    assert (own["growpart"], own["resize_rootfs"], "bootcmd" in own) == ({"mode": "off"}, True, False)
     assert yaml.safe_load(files["meta-data"])["instance-id"].startswith("kit-01-")
-
-
-def first_boot(tmp_path: pathlib.Path, kit: Kit, *, broken: str = "") -> tuple[pathlib.Path, list[str]]:
-    """Runs firstrun.sh on a pretended root; the boot folder, and what the system's own tools were called with."""
-    boot, root, calls = tmp_path / "boot", tmp_path / "root", tmp_path / "calls"
-    for folder in (boot / "affectkit", root / "usr/lib/raspberrypi-sys-mods", root / "usr/lib/userconf-pi"):
-        folder.mkdir(parents=True)
-    for path, content in first_boot_files(kit, HASH, Target("bookworm"), installs=True).items():
-        (boot / path).write_bytes(content)
-    (boot / "cmdline.txt").write_bytes(edited_cmdline(CMDLINE, kit, Target("bookworm")))
-    (boot / "affectkit/install.sh").write_text(f'echo install >>"{calls}"\n')
-    for tool in ("raspberrypi-sys-mods/imager_custom", "userconf-pi/userconf"):
-        path = root / "usr/lib" / tool
-        status = 7 if broken and broken in tool else 0
-        path.write_text(f'#!/bin/sh\nprintf "[%s]" "$@" >>"{calls}"; echo >>"{calls}"; exit {status}\n')
-        path.chmod(0o755)
-    environment = {"PATH": "/usr/bin:/bin", "AFFECTKIT_BOOT": str(boot), "AFFECTKIT_ROOT": str(root)}
-    done = subprocess.run(["sh", str(boot / "firstrun.sh")], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    return boot, calls.read_text().splitlines()
-
-
-def test_the_first_boot_of_bookworm_sets_all_and_does_not_come_again(tmp_path):
-    boot, calls = first_boot(tmp_path, FULL)
-    assert calls == [
-        "[set_hostname][kit-02]",
-        f"[kit][{HASH}]",
-        f"[enable_ssh][-k][{KEY}]",
-        f"[set_wlan][{FULL.wifi.name}][{FULL.wifi.key}][KE]",
-        "install",
-    ]
-    words = [word.line for word in boot_files.words(FULL, Target("trixie"))]
-    assert (boot / "cmdline.txt").read_text().split() == [*CMDLINE.decode().split(), *words]
-    assert {path.name for path in boot.iterdir()} == {"affectkit", "cmdline.txt", "ssh"}
-    assert "all done" in (boot / "affectkit/first-boot.log").read_text()
-
-
-def test_a_kit_without_radio_and_key_calls_for_neither(tmp_path):
-    assert first_boot(tmp_path, PLAIN)[1] == ["[set_hostname][kit-01]", f"[kit][{HASH}]", "install"]
-
-
-def test_a_step_that_fails_is_in_the_log_and_keeps_no_other_from_being_done(tmp_path):
-    boot, calls = first_boot(tmp_path, PLAIN, broken="userconf")
-    assert calls[-1] == "install"
-    log = (boot / "affectkit/first-boot.log").read_text()
-    assert "failed with status 7: set_user" in log
-    assert "SOMETHING FAILED" in log
-    assert "systemd.run" not in (boot / "cmdline.txt").read_text()

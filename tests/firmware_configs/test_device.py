@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import pathlib
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -11,6 +14,7 @@ from edge.errors import InputError
 from firmware_configs.device import Disks, check_device, write_device
 
 GB = 10**9
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
@@ -106,6 +110,44 @@ def test_a_card_that_is_too_small_says_by_how_much(disks):
 def test_what_is_no_disk_on_this_machine_is_refused(what):
     with pytest.raises(InputError, match="is no disk"):
         check_device(what, 1)
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_elsewhere_than_on_linux_no_card_is_written(monkeypatch, tmp_path, platform):
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(InputError, match="on Linux only; make images with -o and write them with Raspberry Pi Imager"):
+        check_device(tmp_path, 1)
+
+
+def test_all_is_imported_where_there_is_no_unix():
+    """What only Unix has is missing, as on Windows; the commands are there and say their help."""
+    script = textwrap.dedent(
+        """
+        import sys
+        sys.modules |= dict.fromkeys(["fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog"])
+        import edge.cli
+        edge.cli.commands = lambda: {"kit": "firmware_configs.cli:add_commands"}
+        import firmware_configs.batch, firmware_configs.card, firmware_configs.device, firmware_configs.layout
+        for command in ("card", "verify-image"):
+            try:
+                edge.cli.main(["kit", command, "--help"])
+            except SystemExit as end:
+                assert not end.code
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_imports_nothing_heavy():
+    script = """
+import argparse, sys
+import firmware_configs.cli
+firmware_configs.cli.add_commands(argparse.ArgumentParser().add_subparsers())
+print({"tuf", "securesystemslib", "cryptography", "segno", "passlib"} & {name.partition(".")[0] for name in sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def image(tmp_path, size: int = 5_000_123) -> pathlib.Path:

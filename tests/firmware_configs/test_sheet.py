@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import pathlib
 import re
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 pytest.importorskip("segno", reason="segno is not installed (the extra kit)")
 
 from firmware_configs.classroom import Kit, Wifi
-from firmware_configs.sheet import as_page
+from firmware_configs.sheet import LIGHTS, STEPS, as_page
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def pixels(svg: str, scale: int = 6) -> np.ndarray:
@@ -32,6 +36,16 @@ def test_a_camera_reads_the_code():
     page = as_page({Kit("kit-01"): "k7rm-p2hw-x9da-4tcz"})
     text, *_ = cv2.QRCodeDetector().detectAndDecode(pixels(re.search(r"<svg.*?</svg>", page, re.DOTALL)[0]))
     assert text == "kit-01\nuser: kit\npassword: k7rm-p2hw-x9da-4tcz"
+
+
+def test_the_page_says_what_to_do_and_what_every_light_means():
+    script = (ROOT / "firmware_configs/usr/lib/affectkit/led").read_text()
+    shown = set(re.findall(r"^        ([a-z-]+)\) ", script, re.MULTILINE))
+    assert set(LIGHTS) - {"stopped"} == shown
+    page = as_page({Kit("kit-01"): "x"})
+    for shows, means in LIGHTS.values():
+        assert f"<td>{html.escape(shows)}</td><td>{html.escape(means)}</td>" in page
+    assert page.count("<li>") == len(STEPS) <= 4
 
 
 def test_what_a_list_says_is_text_on_the_page():
