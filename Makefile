@@ -8,7 +8,7 @@ RUFF = --line-length 140 --target-version py311
 RULES = --select E,F,I,UP,B,N,SIM,RUF
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-device test-long test-kernel test-csi test-audio workstation bench train evaluate conversions peers help clean
+.PHONY: run test test-device test-long test-kernel test-csi test-audio test-arm64 test-boot test-power workstation bench train evaluate conversions peers help clean
 
 ifeq ($(strip $(PYTHON)),)
 $(error affectkit needs Python 3.11 to 3.13 with its venv module; on Raspberry Pi OS or Debian: sudo apt install python3-venv)
@@ -51,6 +51,9 @@ test-csi: .venv/test-drivers/.ready       ## the CSI camera's driver on the real
 
 test-audio: .venv/test-drivers/.ready     ## the microphone on a real sound server (needs pulseaudio, libasound2-plugins)
 	@.venv/test-drivers/bin/python -m pytest tests/edge/sensors/test_microphone_heard.py $(ARGS)
+
+test-arm64: .venv/test-device/.ready      ## the device's tests and models on the real aarch64 wheels, emulated (Debian, x86-64, root)
+	@.venv/test-device/bin/python tests/arm64/run.py $(ARGS)
 
 bench: .venv/device/.ready                ## latency, memory, overload and hours of this board, into work/bench
 	@.venv/device/bin/affectkit bench -o work/bench $(ARGS)
