@@ -123,7 +123,7 @@ def beside(path: pathlib.Path, *, overwrite: bool, kind: type[InputError]) -> co
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(writing, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             if isinstance(error, InputError):
                 raise
@@ -145,7 +145,7 @@ def _clear_away(path: pathlib.Path) -> None:
                 left.unlink()
 
 
-def _sync_folder(folder: pathlib.Path) -> None:
+def sync_folder(folder: pathlib.Path) -> None:
     """Make the rename itself last through a power cut; file systems that cannot do it are left alone."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

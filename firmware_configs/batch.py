@@ -16,8 +16,9 @@ from firmware_configs.boot_files import USER
 from firmware_configs.classroom import Kit
 from firmware_configs.image import open_boot
 from firmware_configs.password import fits, hashed, new_password
+from firmware_configs.progress import Progress, silent
 from firmware_configs.sheet import as_page
-from firmware_configs.unpack import Progress, copy_sparse, created, holds_holes, is_packed, refuse_full, silent, unpack, unpacked_bytes
+from firmware_configs.unpack import copy_sparse, created, holds_holes, is_packed, refuse_full, unpack, unpacked_bytes
 
 PASSWORDS = "passwords.csv"
 SHEET = "sheet.html"

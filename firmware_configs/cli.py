@@ -11,14 +11,12 @@ import typing
 
 from edge.errors import InputError
 from firmware_configs import boards
+from firmware_configs.progress import bar
 
 if typing.TYPE_CHECKING:
     from firmware_configs.batch import Batch
     from firmware_configs.classroom import Kit
     from firmware_configs.device import Disks
-    from firmware_configs.unpack import Progress
-
-_WAIT_S = 0.2
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -104,7 +102,7 @@ def _card(args: argparse.Namespace) -> int:
     cards = batch.Batch(args.image, kits, what, args.output, resume=args.resume, listed=listed)
     if args.to:
         return _to_device(cards, args.to)
-    for path in cards.make(_bar):
+    for path in cards.make(bar):
         print(f"{path}: made and read back")
     if cards.word:
         print(cards.word)
@@ -147,14 +145,14 @@ def _to_device(cards: Batch, device: pathlib.Path, disks: Disks | None = None) -
     from firmware_configs.device import check_device, write_device
 
     check_device(device, cards.card_bytes, disks)
-    for kit, path in cards.make_each(_bar):
+    for kit, path in cards.make_each(bar):
         disk = check_device(device, path.stat().st_size, disks)
         print(f"{kit.hostname}: ALL that is on {disk} will be lost. Put the card for {kit.hostname} in and type yes: ", end="", flush=True)
         if sys.stdin.readline().strip().lower() != "yes":
             raise InputError(f"{device}: not written, as nobody said yes")
         # Another card may have been put in meanwhile.
         disk = check_device(device, path.stat().st_size, disks)
-        write_device(path, disk.path, _bar(f"{kit.hostname}: writing and reading back"), spans=written(path))
+        write_device(path, disk.path, bar(f"{kit.hostname}: writing and reading back"), spans=written(path))
         print(f"{kit.hostname}: written to {device} and read back; take the card out and label it")
     if cards.word:
         print(cards.word)
@@ -170,18 +168,3 @@ def _verify_image(args: argparse.Namespace) -> int:
         print(f"{args.image}: {line}")
     print(f"{args.image}: {'NOT what it should be' if wrong else 'is what it should be'}")
     return 1 if wrong else 0
-
-
-def _bar(what: str) -> Progress:
-    """Shows a share on stderr, if people look at it."""
-    shown_at = 0.0
-
-    def show(share: float) -> None:
-        nonlocal shown_at
-        now = time.monotonic()
-        if share < 1 and now - shown_at < _WAIT_S:
-            return
-        shown_at = now
-        print(f"\r{what}: {share:4.0%} ", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
-
-    return show if sys.stderr.isatty() else lambda share: None

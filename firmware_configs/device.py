@@ -18,7 +18,8 @@ import sys
 import typing
 
 from edge.errors import InputError
-from firmware_configs.unpack import CHUNK_BYTES, Progress, silent
+from firmware_configs.progress import Progress, silent
+from firmware_configs.unpack import CHUNK_BYTES
 
 SECTOR_BYTES = 512
 """Unit of ``/sys/block/NAME/size``, whatever the disk's own."""

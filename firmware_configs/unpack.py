@@ -18,19 +18,13 @@ import typing
 import zlib
 
 from edge.errors import InputError
+from firmware_configs.progress import Progress, silent
 
 CHUNK_BYTES = 1 << 20
 MOST_MEMORY_BYTES = 160 << 20
 """What a decompressor may take; the largest preset of xz takes 65 MB."""
 SPARSE_BYTES = 64 << 10
 """Stretches of zeros this long are left out of the file where the file system allows."""
-
-Progress = collections.abc.Callable[[float], None]
-"""Called with the share that is done, 0 to 1."""
-
-
-def silent(share: float) -> None:
-    """A progress that tells nobody."""
 
 
 def unpack(source: pathlib.Path, target: pathlib.Path, progress: Progress = silent) -> int:

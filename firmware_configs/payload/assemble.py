@@ -29,7 +29,8 @@ from firmware_configs import boards
 from firmware_configs.payload import own, wheels
 from firmware_configs.payload.cache import sha256_of
 from firmware_configs.payload.pip import Device
-from firmware_configs.unpack import Progress, silent, told_if_full
+from firmware_configs.progress import Progress, silent
+from firmware_configs.unpack import told_if_full
 
 MANIFEST = "payload.json"
 MOST_BYTES = 250_000_000

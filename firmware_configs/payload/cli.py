@@ -12,13 +12,12 @@ import typing
 
 from edge import embedded
 from edge.errors import InputError
+from firmware_configs.progress import bar
 
 if typing.TYPE_CHECKING:
     from firmware_configs import boards
     from firmware_configs.payload.assemble import Debian, Made, Prove, Wanted
-    from firmware_configs.unpack import Progress
 
-_WAIT_S = 0.2
 _SHOWN = 8
 
 
@@ -73,7 +72,7 @@ def _payload(args: argparse.Namespace) -> int:
     if args.prove not in ("auto", "no") and not pathlib.Path(args.prove).is_dir():
         raise InputError(f"--prove {args.prove}: is no folder; say auto, no, or give a root folder of {args.os} for arm64")
     began = time.monotonic()
-    made = assemble.make(wanted, args.output, _debian(args), _prove(args, wanted), _bar)
+    made = assemble.make(wanted, args.output, _debian(args), _prove(args, wanted), bar)
     _tell(made, args.output, time.monotonic() - began)
     return 0
 
@@ -108,7 +107,7 @@ def _fill(args: argparse.Namespace, names: collections.abc.Sequence[str], folder
     if debs.CAMERA in missing:
         sources.append(archives.raspberry(os_name, there.read if there else lambda path: None))
     apt = debs.Apt(cache_folder("payload", f"apt-{os_name}"), sources)
-    progress = _bar("lists of Debian packages")
+    progress = bar("lists of Debian packages")
     apt.update()
     progress(1.0)
     if there is None:
@@ -117,7 +116,7 @@ def _fill(args: argparse.Namespace, names: collections.abc.Sequence[str], folder
     else:
         apt.assume(there.status)
     packages = apt.needed(missing)
-    progress = _bar(f"fetching {len(packages)} Debian packages")
+    progress = bar(f"fetching {len(packages)} Debian packages")
     apt.fetch(missing, packages, folder)
     progress(1.0)
     return tuple(missing), {package.name: package.unpacked_bytes for package in packages}
@@ -174,18 +173,3 @@ def _tell(made: Made, out: pathlib.Path, seconds: float) -> None:
         print(f"  installed in {seen['seconds']['install']:.0f} s, {seen['footprint_bytes'] / 1e6:.0f} MB on its disk,")
         print(f"  golden vectors {exact}, {seen['decisions']} decisions")
     print(f"{out}: {made.bytes / 1e6:.1f} MB for the card, made in {seconds:.0f} s")
-
-
-def _bar(what: str) -> Progress:
-    """Shows a share on stderr, if people look at it."""
-    shown_at = 0.0
-
-    def show(share: float) -> None:
-        nonlocal shown_at
-        now = time.monotonic()
-        if share < 1 and now - shown_at < _WAIT_S:
-            return
-        shown_at = now
-        print(f"\r{what}: {share:4.0%} ", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
-
-    return show if sys.stderr.isatty() else lambda share: None

@@ -17,7 +17,8 @@ from edge.errors import InputError
 from firmware_configs import boards
 from firmware_configs.payload.cache import cache_folder, folder_for, is_cached, sha256_of
 from firmware_configs.payload.pip import Device, run_pip
-from firmware_configs.unpack import Progress, silent, told_if_full
+from firmware_configs.progress import Progress, silent
+from firmware_configs.unpack import told_if_full
 
 EXTRAS = ("sensors", "update")
 """Of affectkit. Not ``microphone``: PyAudio has no wheel for aarch64, and is Debian's python3-pyaudio on the device."""

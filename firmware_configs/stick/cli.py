@@ -182,7 +182,7 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace) -> int:
-    from firmware_configs.cli import _bar
+    from firmware_configs.progress import bar
     from firmware_configs.stick import bundles, media, repository
     from firmware_configs.stick.keyring import Keyring
 
@@ -203,7 +203,7 @@ def _write(args: argparse.Namespace) -> int:
     signers = ring.daily(_passphrases(args))
     release = ring.repository.publish(found, signers, now, days=args.expires_days, above=above, sure=args.clock_is_right)
     for stick in args.to:
-        media.write_stick(stick, release, _bar(f"writing {stick}"))
+        media.write_stick(stick, release, bar(f"writing {stick}"))
     _tell(args.to, found, release, now, ring)
     return 0
 

@@ -16,10 +16,12 @@ import pathlib
 import shutil
 import stat
 
+from edge.archive import sync_folder
 from edge.errors import EdgeError, InputError
+from firmware_configs.progress import Progress, silent
 from firmware_configs.stick import FOLDER
 from firmware_configs.stick.repository import Release
-from firmware_configs.unpack import CHUNK_BYTES, Progress, silent
+from firmware_configs.unpack import CHUNK_BYTES
 
 OLD = f"{FOLDER}.old"
 WRITING = f"{FOLDER}.writing"
@@ -84,15 +86,15 @@ def write_stick(stick: pathlib.Path, release: Release, progress: Progress = sile
                 _write(target, file.content, file.sha256)
                 progress((done + 1) / (2 * len(release.files)))
             for folder in (*folders, stick):
-                _sync(folder)
+                sync_folder(folder)
             for done, (path, file) in enumerate(release.files.items()):
                 _compare(writing / path.removeprefix(f"{FOLDER}/"), file.bytes, file.sha256)
                 progress(0.5 + (done + 1) / (2 * len(release.files)))
             if final.exists():
                 final.rename(old)
-                _sync(stick)
+                sync_folder(stick)
             writing.rename(final)
-            _sync(stick)
+            sync_folder(stick)
         except BaseException:
             if not _there(final) and _there(old):
                 old.rename(final)
@@ -100,7 +102,7 @@ def write_stick(stick: pathlib.Path, release: Release, progress: Progress = sile
             raise
         # The new content is in its place: what is left of the old one goes with the next writing.
         shutil.rmtree(old, ignore_errors=True)
-        _sync(stick)
+        sync_folder(stick)
 
 
 def recover(stick: pathlib.Path) -> None:
@@ -154,16 +156,6 @@ def _mode(path: pathlib.Path) -> int | None:
 
 def _there(path: pathlib.Path) -> bool:
     return _mode(path) is not None
-
-
-def _sync(folder: pathlib.Path) -> None:
-    """File systems that cannot sync a folder are left alone."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @contextlib.contextmanager

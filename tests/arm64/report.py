@@ -177,6 +177,6 @@ def _cell(one: Gap, largest: str) -> str:
 def _tflite(said: str) -> list[str]:
     return [
         f"{said}.",
-        "That is the older kernels' own rounding: on x86-64 this interpreter is up to 18 steps off the embedded ones. `probe` takes ai-edge-litert",
-        "first, and a kit has the older one only if somebody installs the extra.",
+        "That is the older kernels' own rounding: on x86-64 this interpreter is up to 18 steps off the embedded ones. `probe` takes",
+        "ai-edge-litert first, and a kit has the older one only if somebody installs the extra.",
     ]

@@ -211,12 +211,14 @@ def protect(kit: Kit) -> str:
     # Made at the second boot otherwise, which can write no longer.
     ran("ssh-keygen", "-A", may_fail=True)
     ran("systemd-machine-id-setup", *([] if root.is_device else [f"--root={root.path}"]), "--commit", may_fail=True)
-    for unit in USELESS:
-        if has_unit(root, unit):
-            ran("systemctl", "disable", unit, may_fail=True)
-            # Some are made out of files of init.d: a unit that is a link to nothing hides both.
-            if not root.at(f"{UNITS}/{unit}").exists():
-                root.link(f"{UNITS}/{unit}", "/dev/null")
+    useless = [unit for unit in USELESS if has_unit(root, unit)]
+    if useless:
+        # In one call, and systemd need not read everything anew: the kit is about to make its first decision.
+        ran("systemctl", "--no-reload", "disable", *useless, may_fail=True)
+    for unit in useless:
+        # Some are made out of files of init.d: a unit that is a link to nothing hides both.
+        if not root.at(f"{UNITS}/{unit}").exists():
+            root.link(f"{UNITS}/{unit}", "/dev/null")
     if root.at("/etc/rpi/swap.conf").exists():
         root.write("/etc/rpi/swap.conf.d/affectkit.conf", b"# No file to swap to on a read-only root.\n[Main]\nMechanism=zram\n")
     if root.at("/usr/lib/systemd/system/NetworkManager.service").exists() and not root.at("/etc/resolv.conf").is_symlink():
