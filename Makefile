@@ -55,6 +55,9 @@ test-audio: .venv/test-drivers/.ready     ## the microphone on a real sound serv
 test-arm64: .venv/test-device/.ready      ## the device's tests and models on the real aarch64 wheels, emulated (Debian, x86-64, root)
 	@.venv/test-device/bin/python tests/arm64/run.py $(ARGS)
 
+test-power: .venv/test/.ready             ## the power cut a hundred times in an update and an installation, emulated (Debian, x86-64, root)
+	@.venv/test/bin/python tests/power/run.py -o benchmarks/results/power-cuts.md $(ARGS)
+
 bench: .venv/device/.ready                ## latency, memory, overload and hours of this board, into work/bench
 	@.venv/device/bin/affectkit bench -o work/bench $(ARGS)
 

@@ -29,7 +29,8 @@ _FAR = b"\xfe\xff\xff"
 """Cylinder, head and sector of what lies beyond 8 GB; everybody reads the numbers of sectors instead."""
 _MOST_SECTORS = 0xFFFFFFFF
 _MOST_MIB = 1 << 16
-_LEAST_DATA_MIB = 64
+_LEAST_DATA_MIB = 192
+"""Block 32768 of 4096 bytes has the copy of the super block that usr/lib/affectkit/mend takes."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,7 @@ def names(folder: pathlib.Path) -> set[str]:
 ALL = {"kit-01.img", "kit-02.img", "kit-03.img", "passwords.csv", "sheet.html"}
 
 
-ROOM = ("--root-room", 2, "--data-partition", 64)
+ROOM = ("--root-room", 2, "--data-partition", 192)
 """Small, as these images are read whole."""
 
 

@@ -54,7 +54,7 @@ def test_a_card_is_written_only_after_yes(monkeypatch, stock, tmp_path, answer):
     cards = Batch(stock, [Kit("kit-01")], load(Target("trixie")), tmp_path / "cards")
     if answer == "yes":
         # Room that the reader's card does not have is refused before anybody is asked.
-        roomy = Batch(stock, [Kit("kit-01")], load(Target("trixie"), room=Room(0, 64)), tmp_path / "large")
+        roomy = Batch(stock, [Kit("kit-01")], load(Target("trixie"), room=Room(0, 192)), tmp_path / "large")
         with pytest.raises(InputError, match="too few; take a larger card"):
             cli._to_device(roomy, device, disks)
         assert cli._to_device(cards, device, disks) == 0

@@ -34,7 +34,7 @@ def stock(tmp_path) -> pathlib.Path:
     return make_disk(tmp_path / "a.img")
 
 
-SMALL = Room(8, 64)
+SMALL = Room(8, 192)
 
 
 def what(room: Room | None = SMALL, system: str = "trixie") -> Load:
@@ -52,8 +52,8 @@ def test_the_root_gets_room_and_partition_3_comes_behind_it(stock, tmp_path):
     end = ROOT_AT + 12 * MIB
     assert table.disk_id == "57c84f67" == layout.read_table(stock).disk_id
     # 2 MiB of root and 8 MiB of room end at 54 MiB; 56 MiB is the next multiple of 4.
-    assert table.partitions == ((1, *BOOT), (2, 0x83, ROOT_AT, end - ROOT_AT), (3, 0x83, end, 64 * MIB))
-    assert image.stat().st_size == end + 64 * MIB
+    assert table.partitions == ((1, *BOOT), (2, 0x83, ROOT_AT, end - ROOT_AT), (3, 0x83, end, 192 * MIB))
+    assert image.stat().st_size == end + 192 * MIB
     # The new part takes nothing of the disk.
     assert image.stat().st_blocks * 512 <= stock.stat().st_blocks * 512 + MIB
 
@@ -126,7 +126,7 @@ def test_other_tables_are_refused_in_one_line_unless_they_are_to_stay(stock, tmp
     assert card.check(made(stock, tmp_path / "left", None)) == []
 
 
-@pytest.mark.parametrize("room", [(-1, 512), (1024, 63), (1024, 1 << 17)])
+@pytest.mark.parametrize("room", [(-1, 512), (1024, 191), (1024, 1 << 17)])
 def test_room_beyond_reason_is_refused(room):
     with pytest.raises(InputError, match="MiB; it is"):
         Room(*room)
@@ -152,7 +152,7 @@ def test_the_check_sees_a_table_that_has_changed(stock, tmp_path):
     image = made(stock, tmp_path / "cards")
     parts = [each[1:] for each in layout.read_table(image).partitions]
     dos_table(image, parts[:2])
-    assert card.check(image)[0].startswith("partition 3: is missing instead of 67108864 bytes at")
+    assert card.check(image)[0].startswith("partition 3: is missing instead of 201326592 bytes at")
     dos_table(image, [parts[0], (0x83, ROOT_AT, 2 * MIB), parts[2]])
     assert card.check(image)[0].startswith(f"partition 2: is {2 * MIB} bytes at {ROOT_AT} of type 0x83 instead of {12 * MIB} bytes")
     dos_table(image, parts)
@@ -182,11 +182,11 @@ def test_another_payload_or_other_room_is_made_anew_by_resume(stock, tmp_path):
         Batch(stock, [Kit("kit-01")], load(Target("trixie"), None, settings, room), out, resume=True).make()
         return (out / "kit-01.img").stat().st_ino
 
-    assert again(Room(8, 64)) == inode
-    assert again(Room(8, 68)) != inode
+    assert again(Room(8, 192)) == inode
+    assert again(Room(8, 196)) != inode
     inode = (out / "kit-01.img").stat().st_ino
     (tmp_path / "kit.toml").write_text("[outputs]\nconsole = true\n")
-    assert again(Room(8, 68), tmp_path / "kit.toml") != inode
+    assert again(Room(8, 196), tmp_path / "kit.toml") != inode
     with open_boot(out / "kit-01.img") as volume:
         assert volume.read("affectkit/kit.toml") == b"[outputs]\nconsole = true\n"
 
@@ -209,7 +209,7 @@ def test_the_root_grows_over_what_an_earlier_owner_left(tmp_path):
     """What the first boot does: growing the file system into its partition, whose new part was not written."""
     stock = make_disk(tmp_path / "a.img", root_mib=16)
     subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-E", f"offset={ROOT_AT}", str(stock), "16M"], check=True, capture_output=True)
-    image, device, root = made(stock, tmp_path / "cards", Room(32, 64)), tmp_path / "card", tmp_path / "root"
+    image, device, root = made(stock, tmp_path / "cards", Room(32, 192)), tmp_path / "card", tmp_path / "root"
     device.write_bytes(os.urandom(MIB) * (image.stat().st_size // MIB))
     write_device(image, device, spans=card.written(image))
     _, _, start, size = layout.read_table(device).partitions[1]
@@ -253,7 +253,7 @@ def test_words_for_stock_resizing_go_and_growing_is_off(tmp_path):
         with open_boot(stock, write=True) as volume:
             before = volume.read("cmdline.txt")
             volume.write("cmdline.txt", before.rstrip() + word + b"\n")
-        for room in (Room(8, 64), None):
+        for room in (Room(8, 192), None):
             out = tmp_path / f"{system}-{room is None}"
             Batch(stock, [Kit("kit-01")], what(room, system), out).make()
             with open_boot(out / "kit-01.img") as volume:

@@ -144,8 +144,9 @@ def test_with_a_data_partition_all_else_is_read_only_from_the_next_boot(device):
     assert "ro" not in options["/srv/affectkit"] and "nofail" in options["/srv/affectkit"]
     assert "ro" not in options["/proc"] and "noauto" in options["/media/stick"]
     assert device.at("/etc/cloud/cloud-init.disabled").exists()
-    state = device.at("/etc/systemd/system/local-fs.target.wants/affectkit-state.service")
-    assert os.readlink(state) == "../affectkit-state.service" and state.exists()
+    for unit in ("affectkit-state.service", "affectkit-mend.service"):
+        wanted = device.at(f"/etc/systemd/system/local-fs.target.wants/{unit}")
+        assert os.readlink(wanted) == f"../{unit}" and wanted.exists()
     assert os.readlink(device.at("/usr/local/sbin/affectkit-rw")) == "/usr/lib/affectkit/affectkit-rw"
     before = device.at("/etc/fstab").read_bytes()
     device.install()

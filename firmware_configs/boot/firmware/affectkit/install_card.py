@@ -105,7 +105,8 @@ def prepare(root: Root, device: pathlib.Path, name: str) -> str:
         if kind == "other" and not begun:
             raise InstallError(f"{device}: holds something that is not the kit's, and is left as it is; write the card anew")
         root.write(FORMATTING, name.encode())
-        ran("mkfs.ext4", "-q", "-F", "-L", LABEL, "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", device)
+        # Blocks of 4096 bytes whatever the size: "mend" knows where these have a copy of the super block.
+        ran("mkfs.ext4", "-q", "-F", "-b", "4096", "-L", LABEL, "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", device)
         os.sync()
         root.remove(FORMATTING)
     return uuid_of(device)
@@ -150,7 +151,8 @@ def _make_state(root: Root) -> None:
 
 
 def _state_at_boot(root: Root) -> None:
-    root.link(f"{UNITS}/local-fs.target.wants/affectkit-state.service", "../affectkit-state.service")
+    for unit in ("affectkit-mend.service", "affectkit-state.service"):
+        root.link(f"{UNITS}/local-fs.target.wants/{unit}", f"../{unit}")
 
 
 def _copy_state(root: Root) -> None:
