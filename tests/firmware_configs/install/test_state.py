@@ -32,7 +32,7 @@ def on_card(folder: pathlib.Path, lines: str) -> str:
         var="{folder}/var" data="{folder}/data" run="{folder}/run"
         mkdir -p "$var/affectkit" "$data" "$run"
         chown -R nobody "$var/affectkit" "$run"; chmod 0711 "{folder}" "{folder.parent}" "{folder.parent.parent}"
-        state() {{ AFFECTKIT_DATA="$data" AFFECTKIT_VAR="$var" AFFECTKIT_USER=65534 sh "{SCRIPTS}/state"; }}
+        state() {{ AFFECTKIT_DATA="$data" AFFECTKIT_VAR="$var" AFFECTKIT_USER=65534 sh "{SCRIPTS}/state" "$@"; }}
         before_run() {{
             STATE_DIRECTORY="$var/affectkit" RUNTIME_DIRECTORY="$run" AFFECTKIT_SLEEP=: \\
                 as_kit sh "$run/before-run"
@@ -66,6 +66,19 @@ def test_with_a_data_partition_its_folders_are_put_in_place_once(tmp_path):
         """,
     )
     assert said.split() == ["1", "1"]
+
+
+def test_a_run_that_a_power_cut_left_is_moved_on_the_card_at_the_next_boot(tmp_path):
+    said = on_card(
+        tmp_path,
+        """
+        mkdir -p "$data/state/now" "$data/state/earlier"; echo "{}" >"$data/state/now/decisions.jsonl.partial"; chown -R nobody "$data/state"
+        state --boot; before_run; state; decides
+        test -s "$data/state/earlier/00000001/decisions.jsonl.partial"
+        test -s "$data/state/now/decisions.jsonl.partial"
+        """,
+    )
+    assert "in memory" not in said
 
 
 def test_a_data_partition_that_did_not_come_up_is_made_up_for_in_memory(tmp_path):
