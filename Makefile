@@ -55,6 +55,9 @@ test-audio: .venv/test-drivers/.ready     ## the microphone on a real sound serv
 test-arm64: .venv/test-device/.ready      ## the device's tests and models on the real aarch64 wheels, emulated (Debian, x86-64, root)
 	@.venv/test-device/bin/python tests/arm64/run.py $(ARGS)
 
+test-boot: .venv/test-device/.ready       ## a card boots, installs itself, decides and is updated, emulated (Debian, x86-64, root)
+	@.venv/test-device/bin/python tests/boot/run.py $(ARGS)
+
 test-power: .venv/test/.ready             ## the power cut a hundred times in an update and an installation, emulated (Debian, x86-64, root)
 	@.venv/test/bin/python tests/power/run.py -o benchmarks/results/power-cuts.md $(ARGS)
 
