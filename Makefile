@@ -80,7 +80,7 @@ peers: .venv/convert/.ready               ## the same networks through other con
 	@.venv/convert/bin/python -m benchmarks.peers --data $(DATA) -o benchmarks/results --install $(ARGS)
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 clean:                                    ## remove what make has made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

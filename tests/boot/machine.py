@@ -23,7 +23,6 @@ import types
 import typing
 
 from adapter import Plug
-
 from base import BOOT_START, Base
 from common import CannotError
 

@@ -72,7 +72,8 @@ def test_a_run_that_a_power_cut_left_is_moved_on_the_card_at_the_next_boot(tmp_p
     said = on_card(
         tmp_path,
         """
-        mkdir -p "$data/state/now" "$data/state/earlier"; echo "{}" >"$data/state/now/decisions.jsonl.partial"; chown -R nobody "$data/state"
+        mkdir -p "$data/state/now" "$data/state/earlier"
+        echo "{}" >"$data/state/now/decisions.jsonl.partial"; chown -R nobody "$data/state"
         state --boot; before_run; state; decides
         test -s "$data/state/earlier/00000001/decisions.jsonl.partial"
         test -s "$data/state/now/decisions.jsonl.partial"
