@@ -1,10 +1,14 @@
-"""affectkit's own wheel, made of the source that this runs from."""
+"""affectkit's own wheel: built of the source that this runs from, or packed again from where it is installed."""
 
 from __future__ import annotations
 
+import base64
 import configparser
+import hashlib
+import importlib.metadata
 import pathlib
 import shutil
+import zipfile
 
 from edge.errors import InputError
 from firmware_configs.payload.cache import folder_for
@@ -17,26 +21,63 @@ _DATE = "315532800"
 
 
 def own_wheel(folder: pathlib.Path, given: pathlib.Path | None = None) -> pathlib.Path:
-    """affectkit's wheel in ``folder``: a copy of ``given``, or built of the source.
+    """affectkit's wheel in ``folder``: a copy of ``given``, built of the source, or packed again where there is none.
 
     Raises:
-        InputError: ``given`` is no wheel of affectkit, there is no source, or it cannot be built.
+        InputError: ``given`` is no wheel of affectkit, it cannot be built, or what is installed was changed.
     """
     if given is not None:
         if not given.is_file() or not given.name.startswith("affectkit-") or given.suffix != ".whl":
             raise InputError(f"{given}: is no wheel of affectkit; give a file such as affectkit-0.1.0-py3-none-any.whl")
         return pathlib.Path(shutil.copy(given, folder))
     if not (ROOT / "setup.cfg").is_file() or not (ROOT / "pyproject.toml").is_file():
-        raise InputError(
-            f"{ROOT}: affectkit is installed here without its source, so no wheel can be made of it; give one with --wheel FILE, "
-            "or run this in a clone"
-        )
+        return packed_again(importlib.metadata.distribution("affectkit"), folder)
     # In a copy: building leaves folders behind, and takes up what an earlier build has left.
     with folder_for(folder, "source") as source:
         copy_source(source)
         arguments = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
         run_pip(arguments, "affectkit's own wheel", extra={"SOURCE_DATE_EPOCH": _DATE})
     return next(folder.glob("affectkit-*.whl"))
+
+
+def packed_again(installed: importlib.metadata.Distribution, folder: pathlib.Path) -> pathlib.Path:
+    """The wheel that ``installed`` was installed from, in ``folder``; every file is held against the hash that pip noted.
+
+    Source: Python Packaging User Guide, "Recording installed projects" and "Binary distribution format".
+
+    Raises:
+        InputError: files are missing or were changed, or pip noted none.
+    """
+    stem = f"{installed.name}-{installed.version}"
+    info = f"{stem}.dist-info"
+    made_by_pip = {f"{info}/{name}" for name in ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")}
+    record = []
+    path = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for file in sorted(installed.files or (), key=str):
+            name = file.as_posix()
+            # Scripts are made anew by whoever installs it.
+            if name.startswith("..") or name in made_by_pip or "__pycache__" in name:
+                continue
+            try:
+                content = file.read_binary()
+            except OSError as error:
+                raise InputError(f"{file.locate()}: cannot be read ({error.strerror}); install affectkit again") from error
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            if file.hash is None:
+                record.clear()
+                break
+            if (file.hash.mode, file.hash.value) != ("sha256", digest):
+                raise InputError(f"{file.locate()}: was changed since it was installed; install affectkit again, or give --wheel FILE")
+            wheel.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+            record.append(f"{name},sha256={digest},{len(content)}")
+        if not record:
+            raise InputError(
+                f"{ROOT}: affectkit is installed here without its source and without pip's record of it, so no wheel can be made of it; "
+                "give one with --wheel FILE, or run this in a clone"
+            )
+        wheel.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "\n".join([*record, f"{info}/RECORD,,", ""]), zipfile.ZIP_DEFLATED)
+    return path
 
 
 def copy_source(to: pathlib.Path) -> None:

@@ -144,7 +144,7 @@ def test_a_given_wheel_is_taken_as_it_is_and_others_are_refused(tmp_path):
 
 def test_without_its_source_a_wheel_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(own, "ROOT", tmp_path)
-    with pytest.raises(InputError, match=r"installed here without its source.*--wheel FILE"):
+    with pytest.raises(InputError, match=r"installed here without its source and without.*--wheel FILE"):
         own.own_wheel(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections.abc
 import hashlib
 import pathlib
@@ -34,7 +35,9 @@ def make_wheel(
         f"{info}/METADATA": ("\n".join(metadata) + "\n").encode(),
         f"{info}/WHEEL": ("\n".join(wheel) + "\n").encode(),
     }
-    parts[f"{info}/RECORD"] = "".join(f"{part},,\n" for part in (*parts, f"{info}/RECORD")).encode()
+    hashes = {part: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode() for part, data in parts.items()}
+    record = [f"{part},sha256={digest},{len(parts[part])}" for part, digest in hashes.items()]
+    parts[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{module}-{version}-{tags}.whl"
     with zipfile.ZipFile(path, "w") as archive:
