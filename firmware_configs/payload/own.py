@@ -51,32 +51,34 @@ def packed_again(installed: importlib.metadata.Distribution, folder: pathlib.Pat
     stem = f"{installed.name}-{installed.version}"
     info = f"{stem}.dist-info"
     made_by_pip = {f"{info}/{name}" for name in ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")}
+    parts: dict[str, bytes] = {}
     record = []
+    for file in sorted(installed.files or (), key=str):
+        name = file.as_posix()
+        # Scripts are made anew by whoever installs it.
+        if name.startswith("..") or name in made_by_pip or "__pycache__" in name:
+            continue
+        if file.hash is None:
+            parts = {}
+            break
+        try:
+            parts[name] = file.read_binary()
+        except OSError as error:
+            raise InputError(f"{file.locate()}: cannot be read ({error.strerror}); install affectkit again") from error
+        digest = base64.urlsafe_b64encode(hashlib.sha256(parts[name]).digest()).rstrip(b"=").decode()
+        if (file.hash.mode, file.hash.value) != ("sha256", digest):
+            raise InputError(f"{file.locate()}: was changed since it was installed; install affectkit again, or give --wheel FILE")
+        record.append(f"{name},sha256={digest},{len(parts[name])}")
+    if not parts:
+        raise InputError(
+            f"{ROOT}: affectkit is installed here without its source and without pip's record of it, so no wheel can be made of it; "
+            "give one with --wheel FILE, or run this in a clone"
+        )
+    parts[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
     path = folder / f"{stem}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
-        for file in sorted(installed.files or (), key=str):
-            name = file.as_posix()
-            # Scripts are made anew by whoever installs it.
-            if name.startswith("..") or name in made_by_pip or "__pycache__" in name:
-                continue
-            try:
-                content = file.read_binary()
-            except OSError as error:
-                raise InputError(f"{file.locate()}: cannot be read ({error.strerror}); install affectkit again") from error
-            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-            if file.hash is None:
-                record.clear()
-                break
-            if (file.hash.mode, file.hash.value) != ("sha256", digest):
-                raise InputError(f"{file.locate()}: was changed since it was installed; install affectkit again, or give --wheel FILE")
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, content in parts.items():
             wheel.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-            record.append(f"{name},sha256={digest},{len(content)}")
-        if not record:
-            raise InputError(
-                f"{ROOT}: affectkit is installed here without its source and without pip's record of it, so no wheel can be made of it; "
-                "give one with --wheel FILE, or run this in a clone"
-            )
-        wheel.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "\n".join([*record, f"{info}/RECORD,,", ""]), zipfile.ZIP_DEFLATED)
     return path
 
 
