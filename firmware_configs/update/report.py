@@ -305,9 +305,21 @@ def read_only(folder: pathlib.Path) -> bool | None:
 
     By the options of the file system, not of the mount: a service's own name space makes those read-only (proc_pid_mountinfo(5)).
     """
+    mounted = _mounted(folder)
+    return "ro" in mounted[2].split(",") if mounted else None
+
+
+def in_memory(folder: pathlib.Path) -> bool:
+    """Whether ``folder`` is covered by one in memory, as usr/lib/affectkit/state does with a full or damaged card."""
+    mounted = _mounted(folder)
+    return mounted is not None and mounted[0] == "tmpfs"
+
+
+def _mounted(folder: pathlib.Path, mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> list[str] | None:
+    """Type, source and options of the file system last mounted on ``folder``; None if there is none, or it cannot be told."""
     try:
-        lines = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+        lines = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
         return None
-    options = [fields[fields.index("-") + 3].split(",") for fields in lines if fields[4] == str(folder) and "-" in fields[6:]]
-    return "ro" in options[-1] if options else None
+    found = [fields[fields.index("-") + 1 :] for fields in lines if fields[4] == str(folder) and "-" in fields[6:]]
+    return found[-1][:3] if found else None

@@ -30,6 +30,7 @@ _REMEDY = {
     "stopped": "sudo systemctl start affectkit",
 }
 _WORST = {"fail": 0, "warn": 1}
+_DECISIONS = pathlib.Path("/var/lib/affectkit")
 
 
 def look(store: Store, service: Service, led: Led, health: pathlib.Path = report.HEALTH) -> dict[str, typing.Any]:
@@ -49,6 +50,7 @@ def look(store: Store, service: Service, led: Led, health: pathlib.Path = report
         "health": _health(health),
         "free_mib": report.free_mib(store.folder),
         "system_read_only": report.read_only(pathlib.Path("/")),
+        "decisions_in_memory": report.in_memory(_DECISIONS),
         "boots": report.boots(store),
     }
 
@@ -113,6 +115,8 @@ def as_lines(seen: dict[str, typing.Any]) -> list[str]:
     free = "unknown" if seen["free_mib"] is None else f"{seen['free_mib']} MiB for bundles and decisions"
     system = {True: "read-only", False: "writable", None: "unknown"}[seen["system_read_only"]]
     lines.append(f"card       free: {free}; system: {system}")
+    if seen["decisions_in_memory"]:
+        lines.append("decisions  IN MEMORY, lost with the power: the card is full, damaged or read-only; write it anew")
     lines.append(f"affectkit  {seen['affectkit']}, restarted by itself {seen['restarts']} times since it was started")
     if seen["led"] in ("updating", "updated", "update-refused"):
         lines.append(f"update     {_LED[seen['led']]}")

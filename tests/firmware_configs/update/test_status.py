@@ -8,7 +8,7 @@ import pathlib
 
 import pytest
 
-from firmware_configs.update import cli, status
+from firmware_configs.update import cli, report, status
 from firmware_configs.update.service import State
 from firmware_configs.update.take import take
 from tests.firmware_configs.update import made
@@ -80,6 +80,15 @@ def test_a_kit_that_never_saw_a_stick_and_one_without_bundles(tmp_path):
     for path in list(kit.store.bundles.iterdir()):
         path.unlink()
     assert "bundle     none that can be read" in lines(kit)
+
+
+def test_decisions_that_the_power_would_take_are_told_of(kit, monkeypatch):
+    assert "IN MEMORY" not in lines(kit)
+    # A file system in memory that every Linux has; what the kit's own folder would be covered by.
+    monkeypatch.setattr(status, "_DECISIONS", pathlib.Path("/dev/shm"))
+    if not report.in_memory(pathlib.Path("/dev/shm")):
+        pytest.skip("/dev/shm is no tmpfs here")
+    assert "IN MEMORY" in lines(kit)
 
 
 def test_on_a_trial_it_says_so(kit, tmp_path):
