@@ -12,7 +12,7 @@ from firmware_configs.classroom import Kit
 
 STEPS = (
     "Kit switched off: put the card with its name on it into the kit, and plug in camera, microphone and sensors.",
-    "Switch on. No network is needed. The first time, the kit installs itself and starts again once: that takes some minutes, longer on "
+    "Switch on. No network is needed. The first time, the kit installs itself, which takes some minutes, longer on "
     "a small board. If the power fails meanwhile, switch on again: it goes on where it was.",
     "Wait until the green light beats like a heart: the kit decides. Whatever else it shows is in the table.",
     "Updates come on a USB stick: with the kit running, plug it in and leave it in while the light blinks. Take it out when the light "
@@ -33,9 +33,10 @@ LIGHTS = {
         "flickers, eight times a second",
         "It did not take the stick, and works on as before. result.txt on the stick says why.",
     ),
-    "stopped": ("off", "It has been stopped or has no power. On the very first start, before it has installed itself: flickers at random."),
+    "installing": ("briefly on, once in two seconds", "The first start: it installs itself. Leave it alone for some minutes."),
+    "stopped": ("off", "It has been stopped or has no power."),
 }
-"""Word in ``/run/affectkit/state`` -> what the board's light shows (``usr/lib/affectkit/led``), and what that means."""
+"""Word in ``/run/affectkit/state``, or "installing" (``install_card.blinking``) -> what the board's light shows (``usr/lib/affectkit/led``), and what that means."""
 
 _STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff }
