@@ -36,7 +36,8 @@ LIGHTS = {
     "installing": ("briefly on, once in two seconds", "The first start: it installs itself. Leave it alone for some minutes."),
     "stopped": ("off", "It has been stopped or has no power."),
 }
-"""Word in ``/run/affectkit/state``, or "installing" (``install_card.blinking``) -> what the board's light shows (``usr/lib/affectkit/led``), and what that means."""
+"""Word in ``/run/affectkit/state``, or "installing" (``install_card.blinking``) -> what
+the board's light shows (``usr/lib/affectkit/led``), and what that means."""
 
 _STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff }
