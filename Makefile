@@ -52,7 +52,7 @@ test-csi: .venv/test-drivers/.ready       ## the CSI camera's driver on the real
 test-audio: .venv/test-drivers/.ready     ## the microphone on a real sound server (needs pulseaudio, libasound2-plugins)
 	@.venv/test-drivers/bin/python -m pytest tests/edge/sensors/test_microphone_heard.py $(ARGS)
 
-test-arm64: .venv/test-device/.ready      ## the device's tests and models on the real aarch64 wheels, emulated (Debian, x86-64, root)
+test-arm64: .venv/test-device/.ready      ## the device's tests and models on the real aarch64 wheels, emulated (Debian, x86-64, root; hours)
 	@.venv/test-device/bin/python tests/arm64/run.py $(ARGS)
 
 test-boot: .venv/test-device/.ready       ## a card boots, installs itself, decides and is updated, emulated (Debian, x86-64, root)

@@ -11,7 +11,7 @@ without rights, the repository read-only. In turn:
 The emulated processor is some thirty times slower than this one, so nothing here measures speed.
 
 Options: ``--only STEP`` (may be repeated), ``--cpu`` of the suite and the session, ``--bundle`` for further bundles, ``--all`` for the
-benchmarks' tests and every example of a property, ``--report FILE`` to write down what was seen; anything behind ``--`` goes to pytest.
+tests of cards and benchmarks and every example of a property, ``--report FILE`` to write down what was seen; anything behind ``--`` goes to pytest.
 
 Exit status: pytest's own; 1 when a bundle computes otherwise or a step does not end, 2 when the rig cannot be set up here.
 """
@@ -44,7 +44,8 @@ EMBEDDED = ROOT / "edge" / "data" / "classroom.affectkit"
 STEPS = ("verify", "session", "tflite", "suite")
 CPUS = ("cortex-a53", "cortex-a72", "cortex-a76", "max")
 """Of Zero 2 W and 3B+, 4, 5; and all that QEMU can do."""
-SUITE = ("tests/edge", "tests/firmware_configs", "tests/test_layout.py")
+SUITE = ("tests/edge", "tests/firmware_configs/update", "tests/test_layout.py")
+"""What runs on a kit; making cards, payloads and sticks is a workstation's."""
 ALL = ("tests/edge", "tests/firmware_configs", "tests/benchmarks", "tests/test_layout.py")
 
 
@@ -97,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--session-cpu", nargs="+", choices=CPUS, help="that the session is replayed on (--cpu)")
     parser.add_argument("--release", default="trixie", choices=sorted(RELEASES), help="whose Python runs the suite (trixie)")
     parser.add_argument("--bundle", nargs="+", type=pathlib.Path, default=[], help="further bundles to verify, or folders of them")
-    parser.add_argument("--all", action="store_true", help="the benchmarks' tests too, and properties with 50 examples instead of 8")
+    parser.add_argument(
+        "--all", action="store_true", help="the tests of cards and benchmarks too, and properties with 50 examples instead of 8"
+    )
     parser.add_argument("--limit", type=float, default=5400.0, help="seconds for each step's longest command (5400)")
     parser.add_argument("--mirror", default=MIRROR, help=f"of Debian ({MIRROR})")
     parser.add_argument("--report", type=pathlib.Path, help="write what was seen to this file")
