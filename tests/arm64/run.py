@@ -11,7 +11,8 @@ without rights, the repository read-only. In turn:
 The emulated processor is some thirty times slower than this one, so nothing here measures speed.
 
 Options: ``--only STEP`` (may be repeated), ``--cpu`` of the suite and the session, ``--bundle`` for further bundles, ``--all`` for the
-tests of cards and benchmarks and every example of a property, ``--report FILE`` to write down what was seen; anything behind ``--`` goes to pytest.
+tests of cards and benchmarks and every example of a property, ``--report FILE`` to write down what was seen; anything behind ``--`` goes
+to pytest.
 
 Exit status: pytest's own; 1 when a bundle computes otherwise or a step does not end, 2 when the rig cannot be set up here.
 """
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--release", default="trixie", choices=sorted(RELEASES), help="whose Python runs the suite (trixie)")
     parser.add_argument("--bundle", nargs="+", type=pathlib.Path, default=[], help="further bundles to verify, or folders of them")
     parser.add_argument(
-        "--all", action="store_true", help="the tests of cards and benchmarks too, and properties with 50 examples instead of 8"
+        "--all", action="store_true", help="cards and benchmarks too, and properties with 50 examples instead of 8"
     )
     parser.add_argument("--limit", type=float, default=5400.0, help="seconds for each step's longest command (5400)")
     parser.add_argument("--mirror", default=MIRROR, help=f"of Debian ({MIRROR})")
