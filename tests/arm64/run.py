@@ -99,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--session-cpu", nargs="+", choices=CPUS, help="that the session is replayed on (--cpu)")
     parser.add_argument("--release", default="trixie", choices=sorted(RELEASES), help="whose Python runs the suite (trixie)")
     parser.add_argument("--bundle", nargs="+", type=pathlib.Path, default=[], help="further bundles to verify, or folders of them")
-    parser.add_argument(
-        "--all", action="store_true", help="cards and benchmarks too, and properties with 50 examples instead of 8"
-    )
+    parser.add_argument("--all", action="store_true", help="cards and benchmarks too, and properties with 50 examples instead of 8")
     parser.add_argument("--limit", type=float, default=5400.0, help="seconds for each step's longest command (5400)")
     parser.add_argument("--mirror", default=MIRROR, help=f"of Debian ({MIRROR})")
     parser.add_argument("--report", type=pathlib.Path, help="write what was seen to this file")
