@@ -99,6 +99,8 @@ def _card(args: argparse.Namespace) -> int:
     target = boot_files.Target(args.os or _os_in(args.image, says.get("os")), board)
     room = None if args.no_data_partition else layout.Room(args.root_room, args.data_partition)
     what = load.load(target, args.payload, args.config, room)
+    for note in load.notes(what, says):
+        print(f"note: {note}")
     cards = batch.Batch(args.image, kits, what, args.output, resume=args.resume, listed=listed)
     if args.to:
         return _to_device(cards, args.to)

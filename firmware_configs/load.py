@@ -20,6 +20,8 @@ LOGS = ("install.log", "first-boot.log")
 RUBBISH = (".DS_Store", "Thumbs.db", "desktop.ini")
 """What file managers leave behind in folders that somebody has looked into."""
 DEFAULT_SETTINGS = pathlib.Path(__file__).resolve().parent / "etc" / "affectkit" / "kit.toml"
+CURRENT = "/srv/affectkit/bundles/current.affectkit"
+"""Leads to the bundle that runs; update sticks change it."""
 _MOST_LISTING_BYTES = 8 << 20
 
 
@@ -59,6 +61,31 @@ def load(
     files[kit_toml] = settings or files.get(kit_toml, DEFAULT_SETTINGS)
     load_settings(files[kit_toml])
     return Load(target, files, {name: size_and_sum(path) for name, path in sorted(files.items())}, room)
+
+
+def notes(what: Load, says: collections.abc.Mapping[str, typing.Any]) -> list[str]:
+    """What the cards lack without being wrong, a line each: better known before they are in thirty kits.
+
+    Args:
+        what: from ``load``.
+        says: from ``listing``; empty without a payload.
+    """
+    from edge.config import load_settings
+    from edge.errors import PurposeError
+    from edge.purpose import check_purpose
+
+    path = what.files[f"{boot_files.FOLDER}/{SETTINGS}"]
+    settings = load_settings(path)
+    found = []
+    if what.installs and settings.bundle.path != CURRENT:
+        found.append(f'{path}: path in [bundle] is not "{CURRENT}": these kits will not use the bundles of update sticks')
+    try:
+        check_purpose(settings.purpose, live=any(not source.startswith("replay:") for source in settings.sources.use))
+    except PurposeError as error:
+        found.append(f"{path}: these kits will wait and sense nobody: {error}")
+    if says and not says.get("proved"):
+        found.append("the payload was not proved in an emulated device; `affectkit kit payload --prove` does it")
+    return found
 
 
 def listing(payload: pathlib.Path) -> dict[str, typing.Any]:

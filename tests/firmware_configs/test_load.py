@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 
 import pytest
 
+import firmware_configs
 from edge.errors import InputError
 from firmware_configs.boot_files import Target
-from firmware_configs.load import DEFAULT_SETTINGS, load
+from firmware_configs.load import CURRENT, DEFAULT_SETTINGS, load, notes
+from firmware_configs.update import STORE, store
 from tests.firmware_configs.payloads import FILES, make_payload
 
 PI_4 = Target("trixie", "pi-4")
@@ -33,6 +36,28 @@ def test_a_whole_payload_is_taken_with_its_listing(payload):
     assert set(what.files) == {f"affectkit/{name}" for name in FILES} | {"affectkit/payload.json", KIT_TOML}
     assert what.installs
     assert what.sums["affectkit/install.sh"][0] == len(FILES["install.sh"])
+
+
+def test_what_cards_lack_without_being_wrong_is_told(payload, tmp_path):
+    settings = tmp_path / "kit.toml"
+    settings.write_text('[bundle]\npath = "/srv/affectkit/bundles/current.affectkit"\n[sources]\nuse = ["replay:lesson.session.zip"]\n')
+    assert notes(load(PI_4, payload, settings), {"proved": {"decisions": 20}}) == []
+    settings.write_text('[sources]\nuse = ["picamera2:0"]\n')
+    bundle, purpose, proof = notes(load(PI_4, payload, settings), {"proved": None})
+    assert "will not use the bundles of update sticks" in bundle
+    assert "sense nobody" in purpose and "jurisdiction" in purpose
+    assert "not proved" in proof
+    assert all("\n" not in line for line in (bundle, purpose, proof))
+
+
+def test_the_bundle_that_sticks_change_has_one_name_everywhere():
+    assert str(STORE / "bundles" / store.CURRENT) == CURRENT == install_steps_current()
+
+
+def install_steps_current() -> str:
+    """What the installer calls it; it runs on its own, so it cannot ask."""
+    text = (pathlib.Path(firmware_configs.__file__).parent / "boot/firmware/affectkit/install_steps.py").read_text()
+    return re.search(r'(?m)^CURRENT = "([^"]+)"$', text)[1]
 
 
 def test_settings_are_the_given_or_the_payloads_or_the_default(payload, tmp_path):
