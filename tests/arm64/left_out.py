@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _LIVE = "six times real pace and more from live sources: an emulated processor makes a fifth of real pace, and nothing is recorded in time"
+_PROBE = "tests/firmware_configs/update/test_probe.py::"
 _RECORDER = "tests/edge/sensors/test_recorder.py::"
 
 LEFT_OUT: dict[str, str] = {
@@ -12,7 +13,7 @@ LEFT_OUT: dict[str, str] = {
     f"{_RECORDER}test_so_it_does_when_there_was_no_time": _LIVE,
     f"{_RECORDER}test_a_recording_keeps_every_sample_as_it_was": _LIVE,
     f"{_RECORDER}test_a_damaged_journal_is_one_line": _LIVE,
-    "tests/firmware_configs/update/test_probe.py::test_a_good_bundle_is_measured_and_decides": "an emulated processor is too slow for all stages, as told",
-    "tests/firmware_configs/update/test_probe.py::test_it_asks_as_the_kits_user_with_limits": "QEMU keeps limits of memory to itself",
+    f"{_PROBE}test_a_good_bundle_is_measured_and_decides": "an emulated processor is too slow for all stages, as told",
+    f"{_PROBE}test_it_asks_as_the_kits_user_with_limits": "QEMU keeps limits of memory to itself",
 }
 """A test's id, or the begin of several -> why."""
