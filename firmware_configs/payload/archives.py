@@ -8,7 +8,7 @@ import pathlib
 import urllib.error
 import urllib.request
 
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
 from firmware_configs import boards
 from firmware_configs.payload.cache import cache_folder
 from firmware_configs.payload.openpgp import dearmored, fingerprints
@@ -67,7 +67,8 @@ def raspberry(os: boards.OsName, read: collections.abc.Callable[[str], bytes | N
     that the archive gives, if it is the known one.
 
     Raises:
-        InputError: the archive cannot be reached, or gives another key.
+        EdgeError: the archive cannot be reached.
+        InputError: it gives another key.
     """
     without = "connect to the network, or leave the CSI camera out with --no-camera"
     folder = cache_folder("payload", "keys")
@@ -84,7 +85,7 @@ def raspberry(os: boards.OsName, read: collections.abc.Callable[[str], bytes | N
             content = answer.read(_MOST_KEY_BYTES)
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise InputError(f"{address}: cannot be fetched ({reason}); {without}") from error
+        raise EdgeError(f"{address}: cannot be fetched ({reason}); {without}") from error
     path = folder / "raspberrypi-archive-fetched.gpg"
     path.write_bytes(checked_key(content, address))
     return Archive(url, (os,), path, without)

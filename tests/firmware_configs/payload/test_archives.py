@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
 from firmware_configs.payload import archives
 from firmware_configs.payload.openpgp import dearmored, fingerprints
 
@@ -84,8 +84,9 @@ def test_an_archive_out_of_reach_says_how_to_go_on_without(tmp_path, monkeypatch
     if any((archives.pathlib.Path("/") / name).is_file() for name in archives._RASPBERRY_KEYRINGS):
         pytest.skip("this machine has Raspberry Pi's keys already")
     nowhere = (tmp_path / "none").as_uri()
-    with pytest.raises(InputError, match=r"cannot be fetched \(.*--no-camera$"):
+    with pytest.raises(EdgeError, match=r"cannot be fetched \(.*--no-camera$") as caught:
         archives.raspberry("trixie", url=nowhere)
+    assert caught.value.exit_status == 1, "no network is a failure, no bad input"
 
 
 def test_a_key_is_fetched_where_the_archive_says(tmp_path, monkeypatch):
