@@ -6,11 +6,13 @@ that are missing: root gets them installed, anybody else the line to type.
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import os
 import pathlib
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -127,3 +129,35 @@ def _download(folder: pathlib.Path) -> str:
 def _succeeds(command: list[str], folder: pathlib.Path | None = None) -> bool:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     return subprocess.run(command, cwd=folder, capture_output=True, check=False, env=environment).returncode == 0
+
+
+def run_machine(
+    command: collections.abc.Sequence[str], commands: pathlib.Path, log: pathlib.Path, cwd: pathlib.Path, limit_s: float
+) -> int | None:
+    """Run an emulator to its end, its console in ``log/console.txt``; what the guest wrote to ``log/status``, None if nothing in time.
+
+    Args:
+        commands: the folder of virtme-ng's commands, which call each other by name.
+    """
+    # Through a pipe: QEMU opens its streams anew, and two of them in one file would overwrite each other.
+    with (log / "console.txt").open("wb") as console:
+        process = subprocess.Popen(
+            ["sh", "-c", '"$@" 2>&1 | cat', "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            start_new_session=True,
+            env={**os.environ, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"},
+            cwd=cwd,
+        )
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    try:
+        return int((log / "status").read_text())
+    except (OSError, ValueError):
+        return None

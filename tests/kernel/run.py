@@ -12,17 +12,14 @@ Exit status: pytest's own; 1 when the machine does not come to an end, 2 when th
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 
 from adapter import Plug
-from prepare import CannotError, Machine, cache_folder, prepare
+from prepare import CannotError, Machine, cache_folder, prepare, run_machine
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUEST = pathlib.Path(__file__).resolve().with_name("guest.sh")
@@ -71,28 +68,7 @@ def boot(machine: Machine, command: list[str], log: pathlib.Path, limit_s: float
             *("--run", str(machine.kernel), "--memory", "2G", "--cpus", "2", "--rwdir", str(log), f"--qemu-opts={usb}", "--", inside),
         ]
         Plug(line).start()
-        # Through a pipe: QEMU opens its streams anew, and two of them in one file would overwrite each other.
-        with (log / "console.txt").open("wb") as console:
-            process = subprocess.Popen(
-                ["sh", "-c", '"$@" 2>&1 | cat', "sh", *virtme],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                start_new_session=True,
-                env={**os.environ, "PATH": f"{machine.virtme}{os.pathsep}{os.environ['PATH']}"},
-                cwd=ROOT,
-            )
-            try:
-                process.wait(limit_s)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-    try:
-        return int((log / "status").read_text())
-    except (OSError, ValueError):
-        return None
+        return run_machine(virtme, machine.virtme, log, ROOT, limit_s)
 
 
 if __name__ == "__main__":

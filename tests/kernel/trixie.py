@@ -19,7 +19,6 @@ import pathlib
 import platform
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -163,28 +162,7 @@ def boot(folder: pathlib.Path, virtme: pathlib.Path, options: list[str], log: pa
         *("--root", str(folder / "root"), "--cwd", str(folder / "root"), "--user", "root", "--memory", "1G", "--cpus", "2"),
         *(f"--rodir=/mnt/code={ROOT}", f"--rwdir=/mnt/log={log}", "--", inside),
     ]
-    # Through a pipe: QEMU opens its streams anew, and two of them in one file would overwrite each other.
-    with (log / "console.txt").open("wb") as console:
-        process = subprocess.Popen(
-            ["sh", "-c", '"$@" 2>&1 | cat', "sh", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            start_new_session=True,
-            env={**os.environ, "PATH": f"{virtme}{os.pathsep}{os.environ['PATH']}"},
-            cwd=folder,
-        )
-        try:
-            process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    try:
-        return int((log / "status").read_text())
-    except (OSError, ValueError):
-        return None
+    return prepare.run_machine(command, virtme, log, folder, limit_s)
 
 
 if __name__ == "__main__":

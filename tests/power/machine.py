@@ -7,15 +7,13 @@ at /mnt as a card's data partition is. QEMU's ``blklogwrites`` driver stands bet
 from __future__ import annotations
 
 import collections.abc
-import os
 import pathlib
 import shlex
-import signal
 import subprocess
 import sys
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "kernel"))
-from prepare import CannotError, Machine, cache_folder, prepare
+from prepare import CannotError, Machine, cache_folder, prepare, run_machine
 
 __all__ = ["CannotError", "Machine", "cache_folder", "disk_bytes", "make_disk", "prepare", "record"]
 
@@ -91,24 +89,4 @@ def record(
         *(str(machine.virtme / "vng"), "--verbose", "--disable-kvm", "--disable-microvm", "--force-9p", "--run", str(machine.kernel)),
         *("--memory", "2G", "--cpus", "2", "--rwdir", str(out), f"--qemu-opts={disk}", "--", inside),
     ]
-    with (out / "console.txt").open("wb") as console:  # through a pipe: QEMU opens its streams anew
-        process = subprocess.Popen(
-            ["sh", "-c", '"$@" 2>&1 | cat', "sh", "nice", "-n", "5", *virtme],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            start_new_session=True,
-            env={**os.environ, "PATH": f"{machine.virtme}{os.pathsep}{os.environ['PATH']}"},
-            cwd=ROOT,
-        )
-        try:
-            process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    try:
-        return int((out / "status").read_text())
-    except (OSError, ValueError):
-        return None
+    return run_machine(["nice", "-n", "5", *virtme], machine.virtme, out, ROOT, limit_s)
