@@ -80,7 +80,8 @@ def physiology(walks: collections.abc.Sequence[Walk], parameters: PhysiologyPara
     """One row for every window that a front gave and that has a label."""
     nothing = np.zeros(0, int)
     if not walks:
-        return Material("physiology", "rest or stress", PHYSIOLOGY_CLASSES, np.zeros((0, 60, 7)), nothing, nothing.astype(str))
+        none = np.zeros((0, parameters.window_s, parameters.channels))
+        return Material("physiology", "rest or stress", PHYSIOLOGY_CLASSES, none, nothing, nothing.astype(str))
     windows = windows_of(walks, parameters)
     return Material(
         "physiology",

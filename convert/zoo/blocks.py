@@ -11,7 +11,11 @@ import collections.abc
 import keras
 from keras import layers
 
-from convert.zoo.fusion import MASK_PENALTY, SCORE_BOUND
+MASK_PENALTY = 12.0
+"""Taken from the score of an absent modality: e^-8, at worst, rounds to 0 in an int8 softmax, yet 12 does not spoil the tensor's
+scale as -1e9 would."""
+SCORE_BOUND = 2.0
+"""Scores lie in [-2, 2], so that no present modality is ever masked by its own score."""
 
 
 def stages(whole: keras.Model) -> dict[str, keras.Model]:

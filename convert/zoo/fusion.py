@@ -2,7 +2,8 @@
 
 One attention weight a modality as in Zhang & Leong (EJMSTE 2025, fusion layer: alpha = softmax over streams of W h + b,
 weighted sum), masked where a modality is absent; the previous soft prediction enters through a gate as in Edu-EmotionNet
-(Rafiuddin 2025, temporal feedback loop). *Interpretation*: widths, the bound on the scores and the residual gate are ours.
+(Rafiuddin 2025, temporal feedback loop). *Interpretation*: what is weighted is evidence for the labels, not a hidden vector, its sum
+grows with the number of modalities, and the scores are bounded.
 """
 
 from __future__ import annotations
@@ -12,41 +13,35 @@ import collections.abc
 import keras
 from keras import layers
 
-MASK_PENALTY = 12.0
-"""Taken from the score of an absent modality: e^-8, at worst, rounds to 0 in an int8 softmax, yet 12 does not spoil the tensor's
-scale as -1e9 would."""
-SCORE_BOUND = 2.0
-"""Scores lie in [-2, 2], so that no present modality is ever masked by its own score."""
+from convert.zoo.blocks import feedback, masked_softmax, stacked, weighted_sum
+
+SCORE_L2 = 0.3
+"""Holds the scores back: taught by few people, they learn whose voice is clear rather than what a clear voice is."""
 
 
-def fusion(widths: collections.abc.Mapping[str, int], labels: int, *, width: int = 32, dropout: float = 0.5) -> keras.Model:
+def fusion(widths: collections.abc.Mapping[str, int], labels: int, *, dropout: float = 0.2) -> keras.Model:
     """Embeddings, ``mask`` (modalities,) of 0 or 1 and ``previous`` (labels,) -> ``logits`` (labels,), ``weights`` (modalities,).
+
+    Every modality gives evidence for each label, e_m = W_m x_m + b_m; the attention weights a_m share it out, and the number of
+    modalities present multiplies it: logits = n(mask) sum_m a_m e_m. With even weights that is the product of experts (Hinton,
+    2002), which is right for modalities that err independently; with one modality it is that modality's own answer.
 
     Args:
         widths: embedding width of each modality, in the order of the mask.
         labels: number of classes.
-        width: common width that every modality is projected to.
-        dropout: on the projected embeddings, while training.
+        dropout: on the embeddings, while training.
     """
     embeddings = {name: keras.Input((size,), name=name) for name, size in widths.items()}
     mask = keras.Input((len(widths),), name="mask")
     previous = keras.Input((labels,), name="previous")
 
-    projected = [
-        layers.Dropout(dropout)(layers.Dense(width, activation="relu", name=f"project_{name}")(x)) for name, x in embeddings.items()
-    ]
-    scores = [layers.Dense(1, activation="tanh", name=f"score_{name}")(x) for name, x in zip(widths, projected, strict=True)]
-    bounded = layers.Rescaling(SCORE_BOUND)(layers.Concatenate()(scores))
-    penalty = layers.Rescaling(MASK_PENALTY, offset=-MASK_PENALTY)(mask)
-    weights = layers.Softmax(name="weights")(layers.Add()([bounded, penalty]))
+    seen = {name: layers.Dropout(dropout)(x) for name, x in embeddings.items()}
+    wary = keras.regularizers.L2(SCORE_L2)
+    scores = [layers.Dense(1, kernel_regularizer=wary, bias_regularizer=wary, name=f"score_{name}")(x) for name, x in seen.items()]
+    weights = masked_softmax(layers.Concatenate()(scores), mask, name="weights")
+    evidence = stacked([layers.Dense(labels, name=f"evidence_{name}")(x) for name, x in seen.items()])
+    count = layers.Dense(1, kernel_initializer="ones", name="count")(mask)
+    fused = layers.Multiply()([weighted_sum(weights, evidence), count])
 
-    streams = layers.Reshape((len(widths), width))(layers.Concatenate()(projected))
-    weighted = layers.Multiply()([streams, layers.Reshape((len(widths), 1))(weights)])
-    fused = layers.Flatten()(layers.AveragePooling1D(len(widths))(weighted))
-    hidden = layers.Dense(width, activation="relu", name="hidden")(layers.Rescaling(float(len(widths)))(fused))
-
-    gate = layers.Dense(width, activation="sigmoid", name="gate")(layers.Concatenate()([hidden, previous]))
-    recalled = layers.Dense(width, name="recall")(previous)
-    hidden = layers.Add()([hidden, layers.Multiply()([gate, recalled])])
-    logits = layers.Dense(labels, name="logits")(hidden)
-    return keras.Model([*embeddings.values(), mask, previous], {"logits": logits, "weights": weights}, name="fusion")
+    answer = {"logits": feedback(fused, previous), "weights": weights}
+    return keras.Model([*embeddings.values(), mask, previous], answer, name="fusion")

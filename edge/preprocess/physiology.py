@@ -23,6 +23,10 @@ CHANNELS = ("heart_rate", "variability", "conductance", "phasic", "activity", "p
 """What a step holds, in this order; the last two are 1 where the others were measured and 0 where they are held."""
 PULSE_CHANNELS, SKIN_CHANNELS = slice(0, 2), slice(2, 5)
 PULSE_VALID, SKIN_VALID = 5, 6
+MEASURED = ("heart_rate", "variability", "conductance", "phasic", "activity")
+"""What ``memories_s`` averages: of each memory so many channels in this order, after the channels above."""
+FLOORS = (4.0, 0.4, 0.15, 0.1, 0.3)
+"""Of their scores: beats/min, ln(ms), ln(microsiemens), share of the tonic level, 40 times ln(microsiemens) a second."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +57,21 @@ class PhysiologyParameters:
     """A pulse source that was silent or bad for so long is left for a better one."""
     return_after_s: int = 10
     """A pulse source that comes before the present one is taken after it was good for so long."""
+    memories_s: tuple[float, ...] = ()
+    """Each adds five channels: what ``MEASURED`` was on average over about so long a past, less its baseline. None adds none."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of a step."""
+        return len(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the channels of a step, in order."""
+        return CHANNELS + tuple(f"{name}_{memory_s:g}_s" for memory_s in self.memories_s for name in MEASURED)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "memories_s", tuple(self.memories_s))
         if isinstance(self.pulse, dict):
             object.__setattr__(self, "pulse", PulseParameters(**self.pulse))
         if isinstance(self.skin, dict):
@@ -82,12 +99,35 @@ class Baseline:
         return (x - self.mean) / math.sqrt(self.variance + floor * floor)
 
 
+class Memories:
+    """Exponential averages of one value over several memories, as scores against its baseline: minutes of past in one step.
+
+    While younger than its memory an average is the mean so far, as the baseline is: its score is 0.
+    """
+
+    def __init__(self, memories_s: tuple[float, ...], baseline_s: float, floor: float):
+        self._baseline = Baseline(baseline_s)
+        self._averages = [Baseline(memory_s) for memory_s in memories_s]
+        self._floor = floor
+
+    def learn(self, x: float) -> None:
+        """Take the value of one more second."""
+        self._baseline.learn(x)
+        for average in self._averages:
+            average.learn(x)
+
+    def scores(self) -> list[float]:
+        """One for each memory: ``(average - mean) / sqrt(variance + floor^2)``."""
+        return [self._baseline.score(average.mean, self._floor) for average in self._averages]
+
+
 class StepMaker:
     """One second of pulse and skin -> one step, float32 (channels,) in [-limit, limit]; knows the person so far."""
 
     def __init__(self, parameters: PhysiologyParameters):
         self.parameters = p = parameters
-        self._held = np.zeros(len(CHANNELS), np.float32)
+        self._held = np.zeros(p.channels, np.float32)
+        self._memories = [Memories(p.memories_s, p.baseline_s, floor) for floor in FLOORS]
         self._rate, self._variability = Baseline(p.baseline_s), Baseline(p.baseline_s)
         self._level, self._power, self._activity_so_far = Baseline(p.baseline_s), Baseline(p.baseline_s), Baseline(p.baseline_s)
         self._activity = Baseline(p.activity_s)
@@ -99,16 +139,20 @@ class StepMaker:
         heart_rate: z-score, floor 4 beats/min. variability: natural log of RMSSD less its baseline, in 0.4.
         conductance: z-score of ln(level + 0.05 microsiemens), floor 0.15. phasic: over its own root mean square, floor 0.005
         microsiemens. activity: log mean absolute slope of log conductance, less its baseline.
+
+        With ``memories_s``: averages of heart rate, log RMSSD, log level, phasic over tonic part, and absolute slope of log level.
         """
         held = self._held
         pulse_ok = pulse is not None and pulse.quality >= self.parameters.good_pulse
         if pulse_ok and pulse is not None:
             self._rate.learn(pulse.heart_rate_bpm)
             held[0] = self._rate.score(pulse.heart_rate_bpm, 4.0)
+            self._remember("heart_rate", pulse.heart_rate_bpm)
             if math.isfinite(pulse.rmssd_ms) and pulse.rmssd_ms > 0.0:
                 log_rmssd = math.log(pulse.rmssd_ms)
                 self._variability.learn(log_rmssd)
                 held[1] = (log_rmssd - self._variability.mean) / 0.4
+                self._remember("variability", log_rmssd)
         skin_ok = skin is not None and skin.on
         if skin_ok and skin is not None:
             level = math.log(max(skin.level_us, 0.0) + 0.05)
@@ -116,8 +160,12 @@ class StepMaker:
             held[2] = self._level.score(level, 0.15)
             self._power.learn(skin.phasic_us**2)
             held[3] = skin.phasic_us / math.sqrt(self._power.mean + 0.005**2)
+            self._remember("conductance", level)
+            self._remember("phasic", skin.phasic_us / max(skin.tonic_us, 0.1))
             if self._last_log is not None:
-                self._activity.learn(40.0 * abs(level - self._last_log))
+                slope = 40.0 * abs(level - self._last_log)
+                self._remember("activity", slope)
+                self._activity.learn(slope)
                 log_activity = math.log(self._activity.mean + 0.05)
                 self._activity_so_far.learn(log_activity)
                 held[4] = log_activity - self._activity_so_far.mean
@@ -128,11 +176,17 @@ class StepMaker:
         held[PULSE_VALID], held[SKIN_VALID] = float(pulse_ok), float(skin_ok)
         return held.copy()
 
+    def _remember(self, name: str, x: float) -> None:
+        if self.parameters.memories_s:
+            number = MEASURED.index(name)
+            self._memories[number].learn(x)
+            self._held[len(CHANNELS) + number :: len(MEASURED)] = self._memories[number].scores()
+
 
 def window_of(steps: typing.Sequence[np.ndarray] | np.ndarray, window_s: int) -> np.ndarray:
     """The last ``window_s`` steps as float32 (window_s, channels); before the first step all is 0, so not valid."""
-    window = np.zeros((window_s, len(CHANNELS)), np.float32)
     newest = list(steps)[-window_s:]
+    window = np.zeros((window_s, len(newest[0]) if newest else len(CHANNELS)), np.float32)
     if newest:
         window[-len(newest) :] = newest
     return window

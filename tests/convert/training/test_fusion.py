@@ -5,7 +5,7 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="needs the convert extra")
 from convert.training.fit import Schedule  # noqa: E402
-from convert.training.fusion import LABELS, Pool, companions, sequences, train  # noqa: E402
+from convert.training.fusion import LABELS, Pool, companions, first_evidence, sequences, train  # noqa: E402
 from convert.zoo.fusion import fusion  # noqa: E402
 from edge.errors import InputError  # noqa: E402
 
@@ -78,3 +78,53 @@ def test_the_fusion_learns_more_from_all_than_from_one(tmp_path):
     everything, best_single = accuracy((1, 1, 1)), max(accuracy((1, 0, 0)), accuracy((0, 1, 0)))
     assert best_single > 0.4
     assert everything > best_single
+
+
+def encoder(name: str, width: int, classes: int) -> keras.Model:
+    embedding = keras.Input((width,), name=name)
+    return keras.Model(embedding, keras.layers.Dense(classes, name="logits")(embedding))
+
+
+def start() -> tuple[dict[str, Pool], dict[str, keras.Model], dict]:
+    keras.utils.set_random_seed(3)
+    some = pools(np.random.default_rng(0))
+    encoders = {"face": encoder("face", 6, 7), "speech": encoder("speech", 5, 4), "physiology": encoder("physiology", 4, 2)}
+    return some, encoders, first_evidence(some, encoders, {"face": np.array([3, 3, 3, 0, 2, 0, 1])})
+
+
+def test_at_first_speech_says_what_its_encoder_says_and_stress_speaks_for_tense_against_calm_and_low_alone():
+    some, encoders, evidence = start()
+    kernel, bias = evidence["speech"]
+    np.testing.assert_allclose(some["speech"].vectors @ kernel + bias, encoders["speech"](some["speech"].vectors), atol=1e-4)
+    kernel, bias = evidence["physiology"]
+    given = some["physiology"].vectors @ kernel + bias
+    rest, stress = np.asarray(encoders["physiology"](some["physiology"].vectors)).T
+    np.testing.assert_allclose(given[:, LABELS.index("tense")], (stress - rest) / 2, atol=1e-4)
+    np.testing.assert_allclose(given[:, LABELS.index("calm")], (rest - stress) / 2, atol=1e-4)
+    np.testing.assert_allclose(given[:, LABELS.index("positive")], 0, atol=1e-6)
+
+
+def test_at_first_faces_of_seven_classes_tell_the_labels():
+    some, encoders, _ = start()
+    head = encoders["face"].get_layer("logits")
+    head.set_weights([np.zeros_like(value) for value in head.get_weights()])  # an encoder without an opinion: the labels decide
+    evidence = first_evidence(some, encoders, {"face": np.array([3, 3, 3, 0, 2, 0, 1])})
+    kernel, bias = evidence["face"]
+    assert ((some["face"].vectors @ kernel + bias).argmax(axis=1) == some["face"].labels).mean() > 0.9
+
+
+def test_taught_from_evidence_one_modality_alone_still_answers_as_it_did_and_more_of_them_add_up(tmp_path):
+    some, _, evidence = start()
+    cell = train(some, tmp_path, seed=0, evidence=evidence, schedule=Schedule(epochs=1, batch=256, learning_rate=1e-3))
+    uniform = np.full((400, 4), 0.25, np.float32)
+
+    def logits(mask: tuple[int, int, int]) -> np.ndarray:
+        streams = [pool.vectors * present for pool, present in zip(some.values(), mask, strict=True)]
+        return np.asarray(cell([*streams, np.tile(np.float32(mask), (400, 1)), uniform])["logits"])
+
+    kernel, bias = evidence["speech"]
+    alone = some["speech"].vectors @ kernel + bias
+    assert (logits((0, 1, 0)).argmax(axis=1) == alone.argmax(axis=1)).mean() > 0.9
+    both = logits((1, 1, 0))
+    summed = alone + some["face"].vectors @ evidence["face"][0] + evidence["face"][1]
+    assert np.corrcoef(both.ravel(), summed.ravel())[0, 1] > 0.97

@@ -12,6 +12,9 @@ pytest.importorskip("tensorflow")
 from convert.training.datasets.stress_predict import LABELLED_PEOPLE, Recording, stress_predict  # noqa: E402
 from convert.training.fit import Schedule  # noqa: E402
 from convert.training.physiology import (  # noqa: E402
+    PARAMETERS as REMEMBERING,
+)
+from convert.training.physiology import (  # noqa: E402
     Windows,
     augment,
     balanced_accuracy,
@@ -20,6 +23,7 @@ from convert.training.physiology import (  # noqa: E402
     split_people,
     train_on,
     walk,
+    walks_for_training,
     windows_of,
 )
 from convert.zoo.physiology import physiology_encoder  # noqa: E402
@@ -75,6 +79,41 @@ def test_labels_belong_to_the_second_that_the_step_ends():
     made = walk(one, PARAMETERS, 10, 50)
     assert np.array_equal(made.labels, one.labels[10 : 10 + len(made.steps)])
     assert len(made.steps) == 39  # the 40th second ends with the sample after it
+
+
+def test_training_walks_start_anywhere_and_are_close_to_fronts_that_were_truly_started_there():
+    one = recording(700)
+    first, *others = walks_for_training([one], REMEMBERING, 0)
+    assert first.first_s == 0
+    assert np.array_equal(first.steps, walk(one, REMEMBERING).steps)
+    assert len(others) > 3
+    for late in others:
+        true = walk(one, REMEMBERING, late.first_s, late.first_s + len(late.steps) + 1)
+        assert np.array_equal(late.labels, true.labels[: len(late.labels)])
+        assert np.mean(late.given == true.given) > 0.9
+        valid = late.steps[60:, PULSE_VALID] == true.steps[60:, PULSE_VALID]
+        assert valid.mean() > 0.95
+
+
+def test_windows_say_when_their_front_was_started_and_rows_are_drawn_by_it():
+    one = recording(700)
+    windows = windows_of([walk(one, REMEMBERING), walk(one, REMEMBERING, 300, 650)], REMEMBERING)
+    assert windows.samples.shape[1:] == (60, REMEMBERING.channels)
+    assert set(windows.first_s) == {0, 300}
+    assert windows.elapsed_s[windows.first_s == 300].max() < 350
+    rows = even_rows(windows, np.random.default_rng(0), 2000, from_start=0.25)
+    late_too = windows.labels[rows] == 1
+    assert np.mean(windows.first_s[rows][late_too] == 0) == pytest.approx(0.25, abs=0.05)
+    part = windows.of(windows.first_s == 300)
+    assert set(part.first_s) == {300}
+    assert len(part.elapsed_s) == len(part.labels)
+
+
+def test_the_front_of_new_bundles_gives_what_the_encoder_takes():
+    model = physiology_encoder(channels=REMEMBERING.channels)
+    assert model.input_shape == (None, REMEMBERING.window_s, 12)
+    augmented = augment(np.full((8, 60, 12), 0.5, np.float32), np.random.default_rng(0))
+    assert (augmented[..., 7:] != 0.5).all()  # averages are augmented as well
 
 
 def test_people_are_split_without_overlap_and_by_seed_alone():

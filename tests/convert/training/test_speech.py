@@ -11,7 +11,7 @@ import soundfile
 
 from convert.training.datasets.speech import EMOTIONS, LABELS, QUADRANT_OF, Clips, emodb, join, ravdess, read_audio
 from edge.errors import InputError
-from edge.preprocess.speech import SpeechParameters, clip_windows
+from edge.preprocess.speech import SpeechParameters
 
 P = SpeechParameters()
 NAMES = [f"emodb-{i:02d}" for i in (3, 8, 9, 10, 11, 12, 13, 14)] + [f"ravdess-{i:02d}" for i in range(1, 21)]
@@ -120,57 +120,111 @@ def test_no_speaker_is_on_two_sides_and_both_corpora_are_on_each(seed: int):
     assert split != split_people(NAMES, seed + 1)
 
 
-# --- what training hears
-
-
-@pytest.mark.convert
-def test_training_windows_are_the_fronts_windows():
-    pytest.importorskip("tensorflow")
-    from convert.training.speech import listen, window_at
-
-    samples = talk(4.0)
-    heard, found = listen(samples, P), clip_windows(samples, P)
-    assert len(found) >= 5
-    for window in found:
-        end = round((window.end_ns * P.rate_hz / 1e9 + 1 - P.taper_samples) / P.hop_samples)
-        assert end in heard.ends(P)
-        np.testing.assert_allclose(window_at(heard, end, P), window.samples, atol=1e-4)
+# --- what is learnt
 
 
 @pytest.mark.convert
 def test_augmentation_keeps_shape_and_range_and_follows_its_generator():
     pytest.importorskip("tensorflow")
-    from convert.training.speech import disturb, listen, mask, vary, window_at
+    from convert.training.speech import colour, mask
+    from convert.training.speech_forms import listen, vary, warp, window_at
 
     heard = listen(talk(3.0), P)
     for make in (
         lambda rng: vary(talk(1.0), rng),
-        lambda rng: disturb(heard.log_mel, rng),
+        lambda rng: colour(heard.log_mel, rng),
+        lambda rng: warp(heard.log_mel, rng.uniform(0.9, 1.1), P),
         lambda rng: mask(window_at(heard, int(heard.ends(P)[-1]), P), rng),
     ):
         first, again, other = (make(np.random.default_rng(seed)) for seed in (1, 1, 2))
         np.testing.assert_array_equal(first, again)
         assert first.dtype == np.float32 and np.isfinite(first).all()
         assert first.shape != other.shape or not np.array_equal(first, other)
-    assert disturb(heard.log_mel, np.random.default_rng(0)).shape == heard.log_mel.shape
+    assert colour(heard.log_mel, np.random.default_rng(0)).shape == heard.log_mel.shape
     assert mask(np.ones((300, 40), np.float32), np.random.default_rng(3)).mean() > 0.5
 
 
 @pytest.mark.convert
-def test_batches_are_even_over_the_quadrants():
+def test_batches_show_each_emotion_of_a_corpus_equally_often():
     pytest.importorskip("tensorflow")
-    from convert.training.speech import _batches, prepare
+    from convert.training.speech import batches
+    from convert.training.speech_forms import listen
 
-    labels = np.array([0, 1, 2, 3, 3, 3])
-    words = np.array(["happy", "calm", "sad", "angry", "fearful", "disgust"])
-    clips = Clips(tuple(talk(1.5, seed) for seed in range(6)), labels, np.array(["emodb-01"] * 3 + ["ravdess-01"] * 3), words)
-    make: typing.Any = _batches(clips, prepare(clips, P, variants=2, seed=0), P)
-    windows, targets = make(np.arange(16), np.random.default_rng(0))
-    assert windows.shape == (16, 300, 40) and windows.dtype == np.float32
+    words = np.array(["happy", "calm", "calm", "calm", "angry", "boredom"])
+    people = np.array(["ravdess-01"] * 5 + ["emodb-03"])
+    clips = Clips(tuple(talk(1.5, seed) for seed in range(6)), np.array([0, 1, 1, 1, 3, 2]), people, words)
+    make: typing.Any = batches(clips, [[listen(x, P)] for x in clips.samples], P)
+    windows, wanted = make(np.arange(400), np.random.default_rng(0))
+    assert windows.shape == (400, 300, 40) and windows.dtype == np.float32
     assert windows.min() >= 0.0 and windows.max() <= P.headroom
-    assert targets["probabilities"].sum(axis=0).tolist() == [4, 4, 4, 4]
-    assert targets["emotions"].shape == (16, len(EMOTIONS))
-    np.testing.assert_array_equal(windows, make(np.arange(16), np.random.default_rng(0))[0])
+    shown = wanted[:, :9].sum(axis=0)
+    assert shown.sum() == pytest.approx(400, rel=1e-5)
+    assert shown[[EMOTIONS.index(name) for name in ("happy", "calm", "angry")]] / 400 == pytest.approx(np.full(3, 0.23), abs=0.06)
+    assert shown[EMOTIONS.index("boredom")] / 400 == pytest.approx(1 / (1 + 5**0.5), abs=0.07)
+    np.testing.assert_array_equal(windows, make(np.arange(400), np.random.default_rng(0))[0])
+
+
+@pytest.mark.convert
+def test_the_loss_knows_no_emotion_that_the_corpus_lacks_and_weighs_rare_quadrants():
+    pytest.importorskip("tensorflow")
+    from convert.training.speech import loss, targets
+
+    clips = Clips((talk(1.0),) * 2, np.array([2, 3]), np.array(["ravdess-01", "emodb-03"]), np.array(["sad", "angry"]))
+    wanted = targets(clips, np.arange(2))
+    logits = np.zeros((2, 13), np.float32)
+    before = np.asarray(loss(wanted, logits, smoothing=0.0))
+    # Eight even emotions and even quadrants: sad alone is "low" in RAVDESS (8 / (4 * 1)), three of seven are tense in EmoDB.
+    assert before == pytest.approx([np.log(8) + 0.5 * 2 * np.log(4), np.log(7) + 0.5 * 7 / 12 * np.log(4)], rel=1e-5)
+    logits[:, EMOTIONS.index("boredom")] = logits[:, EMOTIONS.index("surprised")] = 5.0
+    after = np.asarray(loss(wanted, logits, smoothing=0.0))
+    assert (after > before + 1).all()
+    logits[0, EMOTIONS.index("boredom")] += 20.0  # RAVDESS has no boredom, EmoDB no surprise
+    logits[1, EMOTIONS.index("surprised")] += 20.0
+    assert np.asarray(loss(wanted, logits, smoothing=0.0)) == pytest.approx(after, abs=1e-3)
+
+
+@pytest.mark.convert
+def test_heads_of_the_corpora_answer_as_the_common_one_does():
+    pytest.importorskip("tensorflow")
+    import keras
+
+    from convert.training.speech import SHOWN, Learnt
+    from convert.zoo.speech import speech_encoder
+
+    keras.utils.set_random_seed(0)
+    encoder = speech_encoder(P.frames, P.mels)
+    emotions = keras.layers.Dense(len(EMOTIONS))
+    emotions(encoder.output["embedding"])
+    window = np.random.default_rng(0).random((3, 300, 40)).astype(np.float32)
+    answers = Learnt(encoder, emotions).whole()(window)
+    logits = np.asarray(emotions(encoder(window)["embedding"]))
+    for corpus, shown in SHOWN.items():
+        expected = np.exp(logits[:, [EMOTIONS.index(name) for name in shown]])
+        np.testing.assert_allclose(answers[corpus], expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(answers["quadrants"], encoder(window)["probabilities"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.convert
+def test_training_learns_from_whom_it_is_told_and_what_is_finished_is_not_done_again(tmp_path: pathlib.Path):
+    pytest.importorskip("tensorflow")
+    from convert.training.fit import Schedule
+    from convert.training.speech import train
+
+    for corpus, person, names in (("emodb/speech", "speaker", ("anger", "boredom")), ("ravdess", "actor", ("happy", "sad"))):
+        folder = tmp_path / corpus
+        folder.mkdir(parents=True)
+        rows = [f"{i}.flac,{names[i % 2]},{8 + i % 2}" for i in range(4)]
+        (tmp_path / corpus.split("/")[0] / "labels.csv").write_text("\n".join([f"path,emotion,{person}", *rows]) + "\n", encoding="utf-8")
+        for i in range(4):
+            soundfile.write(folder / f"{i}.flac", talk(1.5, i), 16000)
+    schedule, people = Schedule(epochs=2, batch=2), ["emodb-08", "ravdess-08"]
+    made = train(tmp_path, tmp_path / "work", seed=0, people=people, schedule=schedule)
+    again = train(tmp_path / "no-data", tmp_path / "work", seed=0, people=people, schedule=schedule)
+    for one, other in zip(made.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(InputError, match="missing"):  # others were never learnt from
+        train(tmp_path / "no-data", tmp_path / "work", seed=0, people=["emodb-09"], schedule=schedule)
 
 
 # --- scores and baselines

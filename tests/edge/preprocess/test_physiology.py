@@ -14,6 +14,7 @@ from edge.preprocess.beats import PulseSecond
 from edge.preprocess.eda import SkinSecond
 from edge.preprocess.physiology import (
     CHANNELS,
+    MEASURED,
     PULSE_VALID,
     SKIN_VALID,
     Baseline,
@@ -218,6 +219,60 @@ def test_a_step_never_leaves_its_range():
         assert np.abs(step).max() <= PARAMETERS.limit
 
 
+REMEMBERING = PhysiologyParameters(memories_s=(10.0, 60.0))
+
+
+def test_without_memories_a_step_is_what_it_was_and_with_them_it_begins_with_that():
+    assert PARAMETERS.channels == len(CHANNELS) == 7
+    assert REMEMBERING.names[len(CHANNELS) :: len(MEASURED)] == ("heart_rate_10_s", "heart_rate_60_s")
+    assert REMEMBERING.channels == len(CHANNELS) + 2 * len(MEASURED)
+    plain, remembering = StepMaker(PARAMETERS), StepMaker(REMEMBERING)
+    rng = np.random.default_rng(0)
+    for t_s in range(100):
+        pulse = PulseSecond(t_s, rng.uniform(60, 90), rng.uniform(20, 60), 1.0, rng.random())
+        skin = SkinSecond(t_s, bool(t_s % 7), rng.uniform(0.5, 2.0), 1.0, rng.normal(0.0, 0.1))
+        short, long = plain.step(pulse, skin), remembering.step(pulse, skin)
+        assert short.shape == (7,)
+        assert np.array_equal(long[:7], short)
+        assert np.abs(long).max() <= PARAMETERS.limit
+
+
+def test_memories_are_averages_less_the_baseline_each_in_its_place():
+    maker = StepMaker(REMEMBERING)
+    rates_bpm = [60.0] * 200 + [80.0] * 20
+    for t_s, bpm in enumerate(rates_bpm):
+        step = maker.step(PulseSecond(t_s, bpm, 40.0, 1.0, 0.9), SkinSecond(t_s, True, 1.0, 1.0, 0.0))
+    short, long = step[len(CHANNELS) :: len(MEASURED)]  # heart rate over 10 s and 60 s
+    average = 60.0 + 20.0 * (1.0 - (1.0 - 1.0 / 10.0) ** 20)
+    expected = (average - np.mean(rates_bpm)) / np.sqrt(np.var(rates_bpm) + 4.0**2)
+    assert short == pytest.approx(expected, abs=1e-4)
+    assert 0.5 < long < short
+    rest = np.delete(step[len(CHANNELS) :], [0, len(MEASURED)])
+    assert rest == pytest.approx(np.zeros(8), abs=1e-5)  # nothing else changed
+
+
+def test_an_average_younger_than_its_memory_says_nothing():
+    rng = np.random.default_rng(1)
+    levels = rng.normal(75.0, 5.0, 9)
+    maker = StepMaker(REMEMBERING)
+    for t_s, bpm in enumerate(levels):
+        step = maker.step(PulseSecond(t_s, float(bpm), 40.0, 1.0, 0.9), None)
+    assert not step[len(CHANNELS) :].any()  # younger than every memory: all averages are the baseline
+
+
+def test_windows_of_a_front_with_memories_are_wider_and_the_same_however_chunks_are_cut():
+    tracks = signals(40)
+    last = []
+    for chunk_ms in (250, 500):
+        said = play(PhysiologyFront(REMEMBERING), tracks, chunk_ms=chunk_ms)
+        last.append({news.end_ns: news.samples for _, news in said if isinstance(news, Window)})
+    both = sorted(set(last[0]) & set(last[1]))
+    assert len(both) > 15
+    for end_ns in both:
+        assert last[0][end_ns].shape == (60, REMEMBERING.channels)
+        assert np.array_equal(last[0][end_ns], last[1][end_ns])
+
+
 def test_parameters_survive_json():
-    given_parameters = PhysiologyParameters(window_s=30)
+    given_parameters = PhysiologyParameters(window_s=30, memories_s=(60.0, 300.0))
     assert PhysiologyParameters(**json.loads(json.dumps(dataclasses.asdict(given_parameters)))) == given_parameters
