@@ -19,6 +19,7 @@ from edge.compose import Stages, measured_stages
 from edge.config import Settings
 from edge.inference.branch import Branch, Patience
 from edge.inference.cycle import Cycle
+from edge.inference.form import Form
 from edge.inference.fusion import Fusion
 from edge.inference.smoothing import Smoother
 from edge.outputs import Opening, Timing
@@ -240,7 +241,7 @@ def idle_cycle(bundle: Bundle, settings: Settings, clock: Clock) -> Cycle:
     """A cycle that takes chunks and does nothing with them: every decision is "no decision"."""
     branches = [Branch(_Deaf(modality, _TRACKS[modality]), _Mute(), "", patience=Patience(), clock=clock) for modality in MODALITIES]
     labels = bundle.manifest.labels
-    fusion = Fusion(_Mute(), widths=dict.fromkeys(MODALITIES, 1), labels=len(labels), temperature=1.0)
+    fusion = Fusion(_Mute(), Form(dict.fromkeys(MODALITIES, 1)), labels=len(labels), temperature=1.0)
     return Cycle(branches, fusion, Smoother(labels, abstain_below=0.5, switch_margin=0.1), clock=clock)
 
 

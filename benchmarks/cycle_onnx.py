@@ -286,7 +286,7 @@ def quantize(path: pathlib.Path, calibration: collections.abc.Mapping[str, np.nd
 
 
 @dataclasses.dataclass(frozen=True)
-class _Input:
+class _Real:
     """A tensor of real numbers, as ``edge.inference.model.Tensor`` describes one."""
 
     shape: tuple[int, ...]
@@ -310,11 +310,14 @@ class OrtStage:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._inputs = {one.name: _Input(tuple(one.shape[1:])) for one in self._session.get_inputs()}
+        self._details = types.SimpleNamespace(
+            inputs={one.name: _Real(tuple(one.shape[1:])) for one in self._session.get_inputs()},
+            outputs={one.name: _Real(tuple(one.shape[1:])) for one in self._session.get_outputs()},
+        )
 
     def details(self) -> types.SimpleNamespace:
-        """Shapes of the inputs, without the batch axis."""
-        return types.SimpleNamespace(inputs=self._inputs)
+        """Shapes of inputs and outputs, without the batch axis."""
+        return self._details
 
     def run(self, **arrays: np.ndarray) -> Arrays:
         """One inference: named float32 arrays in and out, without a batch axis."""

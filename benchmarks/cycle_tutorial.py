@@ -19,6 +19,7 @@ from edge.bundle import Bundle
 from edge.inference.fusion import softmax
 from edge.inference.model import probe
 from edge.preprocess.detection import DetectorParameters, decode, suppress
+from edge.preprocess.physiology import PhysiologyParameters
 from edge.preprocess.speech import SpeechParameters
 from edge.types import MODALITIES, Track
 
@@ -81,6 +82,7 @@ class Tutorial:
         cv2.setNumThreads(1)
         self._cv2: typing.Any = cv2
         manifest = bundle.manifest
+        self._channels = PhysiologyParameters(**manifest.preprocess["physiology"]).channels
         self._stages = {name: PlainStage(bundle.stage(name), build_each=build_each) for name in manifest.stages}
         self._detector = DetectorParameters(**manifest.preprocess["detector"])
         self._speech = SpeechParameters(**manifest.preprocess["speech"])
@@ -167,8 +169,9 @@ class Tutorial:
         if seconds < WARM_UP_S or eda[-1] < SKIN_US:
             return None
         steps = physiology_channels(ppg, eda, ppg_hz=self._rates["ppg"], eda_hz=self._rates["eda"], seconds=seconds)
-        window = np.zeros((PHYSIOLOGY_S, 7), np.float32)
-        window[-len(steps) :] = steps
+        # Averages over a past no longer than the window tell nothing yet, here as on the device: their channels stay 0.
+        window = np.zeros((PHYSIOLOGY_S, self._channels), np.float32)
+        window[-len(steps) :, : steps.shape[1]] = steps
         return self._stages["physiology"].run(physiology=window)["embedding"]
 
     def _last(self, samples: np.ndarray, track: Track, tick_ns: int) -> np.ndarray:

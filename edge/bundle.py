@@ -10,6 +10,10 @@ Layout of ``NAME.affectkit``::
            golden/<stage>.npz     input_<name>, output_<name>: (samples, ...) as stored, what the stage must answer bit by bit
 
 The zip is readable by ordinary tools too, which skip the first line.
+
+A bundle that decides has an encoder for each modality that it uses, one or more of ``face``, ``speech`` and ``physiology``, which takes
+what that modality's front gives and gives ``embedding`` (width,); perhaps ``face@1`` and so on, smaller ones into the same space; perhaps
+a ``detector``; and ``fusion``, whose inputs and outputs ``edge.inference.form`` describes and checks.
 """
 
 from __future__ import annotations
@@ -84,7 +88,7 @@ class Manifest:
     """Of the decisions, or of the only stage; empty where a stage has no classes."""
     stages: collections.abc.Mapping[str, StageSpec]
     preprocess: collections.abc.Mapping[str, collections.abc.Mapping[str, typing.Any]]
-    """Parameters of each front, as ``dataclasses.asdict`` gives them."""
+    """Parameters of each front, as ``dataclasses.asdict`` gives them; of the fusion, where it looks back on steps."""
     max_age_ms: collections.abc.Mapping[str, int]
     """Modality -> age at which its newest embedding is stale."""
     temperature: float
@@ -95,6 +99,8 @@ class Manifest:
     """How far a new label must lead the one that holds."""
     data_terms: tuple[str, ...]
     """What it was trained on, and the terms that its weights inherit."""
+    settle_ms: float = 0.0
+    """Time constant of the average over estimates; 0 takes each as it is."""
     cadence_ms: int = 250
     budget_ms: int = 200
     format: int = FORMAT
@@ -312,6 +318,7 @@ def _manifest(fields: Fields) -> Manifest:
         temperature=fields.number("temperature", least=1e-3, most=1e3),
         abstain_below=fields.number("abstain_below", least=0, most=1),
         switch_margin=fields.number("switch_margin", least=0, most=1),
+        settle_ms=fields.number("settle_ms", 0.0, least=0, most=60_000),
         data_terms=fields.texts("data_terms"),
         parts={name: _part(parts.inner(name)) for name in parts.names()},
     )

@@ -9,20 +9,22 @@ import typing
 
 import numpy as np
 
-from edge.bundle import Bundle
+from edge.bundle import Bundle, Manifest
 from edge.clock import Clock
 from edge.config import Settings
 from edge.errors import BundleError, InferenceError
 from edge.inference.branch import Branch, Patience
 from edge.inference.cycle import Cycle
+from edge.inference.form import Form, FusionParameters, read_form
 from edge.inference.fusion import Fusion
 from edge.inference.plan import Rates, StageCost, choose_threads, measure
 from edge.inference.scheduler import MS
 from edge.inference.smoothing import Smoother
-from edge.types import MODALITIES, Modality
+from edge.sensors import Sensor
+from edge.types import MODALITIES, Modality, Track
 
 if typing.TYPE_CHECKING:
-    from edge.inference.model import Model
+    from edge.inference.model import Details, Model
     from edge.preprocess.face import Detect
     from edge.preprocess.window import Front
 
@@ -86,34 +88,73 @@ def compose_cycle(bundle: Bundle, settings: Settings, clock: Clock, stages: Stag
         raise BundleError(f"{bundle.path}: no stage fusion; it has {', '.join(manifest.stages)}")
     stages = stages or load_stages(bundle, settings)
     models = stages.models
+    form = _fusion_form(bundle, models)
+    fusion = Fusion(
+        models["fusion"],
+        form,
+        labels=len(manifest.labels),
+        temperature=manifest.temperature,
+        max_age_ns={modality: _max_age_ns(manifest, modality) for modality in form.widths},
+    )
     branches = []
-    for modality in MODALITIES:
-        if modality not in manifest.stages:
-            continue
-        spec = manifest.stages[modality]
-        patience = Patience(settings.sources.lost_after_ms * MS, manifest.max_age_ms.get(modality, DEFAULT_MAX_AGE_MS) * MS)
+    for modality in form.widths:
+        patience = Patience(settings.sources.lost_after_ms * MS, _max_age_ns(manifest, modality))
         branches.append(
             Branch(
                 _front(modality, bundle, models),
                 models[modality],
-                next(iter(spec.inputs)),
+                next(iter(models[modality].details().inputs)),
                 patience=patience,
                 clock=clock,
-                expected_ms=stages.costs[modality].median_ns / MS if modality in stages.costs else spec.budget_ms,
+                expected_ms=stages.costs[modality].median_ns / MS if modality in stages.costs else manifest.stages[modality].budget_ms,
                 smaller=[models[name] for name in smaller_encoders(bundle, modality)],
             )
         )
-    takes = models["fusion"].details().inputs
-    if unknown := set(MODALITIES) - set(takes):
-        raise BundleError(f"{bundle.path}: stage fusion takes {', '.join(takes)}, not {', '.join(sorted(unknown))}; convert it again")
-    fusion = Fusion(
-        models["fusion"],
-        widths={modality: takes[modality].shape[0] for modality in MODALITIES},
-        labels=len(manifest.labels),
-        temperature=manifest.temperature,
+    smoother = Smoother(
+        manifest.labels, abstain_below=manifest.abstain_below, switch_margin=manifest.switch_margin, settle_ms=manifest.settle_ms
     )
-    smoother = Smoother(manifest.labels, abstain_below=manifest.abstain_below, switch_margin=manifest.switch_margin)
     return Cycle(branches, fusion, smoother, clock=clock, cores=cores())
+
+
+def _max_age_ns(manifest: Manifest, modality: Modality) -> int:
+    return manifest.max_age_ms.get(modality, DEFAULT_MAX_AGE_MS) * MS
+
+
+def _fusion_form(bundle: Bundle, models: collections.abc.Mapping[str, Model]) -> Form:
+    """What the fusion takes and gives; a stage whose tensors do not fit those that feed it is a BundleError."""
+    where, manifest = str(bundle.path), bundle.manifest
+    details = models["fusion"].details()
+    used = [modality for modality in MODALITIES if modality in manifest.stages and modality in details.inputs]
+    widths = {modality: _embedding_width(bundle, modality, modality, models[modality].details()) for modality in used}
+    for modality, width in widths.items():
+        for name in smaller_encoders(bundle, modality):
+            if (smaller := _embedding_width(bundle, modality, name, models[name].details())) != width:
+                raise BundleError(
+                    f"{where}: stage {name}, output embedding: shape {(smaller,)}, expected {(width,)} as of stage {modality}"
+                )
+    parameters = None
+    if "fusion" in manifest.preprocess:
+        try:
+            parameters = FusionParameters(**manifest.preprocess["fusion"])
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"{where}: parameters of fusion: {error}; made by another version of affectkit?") from error
+    return read_form(details.inputs, details.outputs, widths=widths, labels=len(manifest.labels), parameters=parameters, where=where)
+
+
+def _embedding_width(bundle: Bundle, modality: Modality, stage: str, details: Details) -> int:
+    """Length of the embedding of one encoder, whose tensors are checked."""
+    where = f"{bundle.path}: stage {stage}"
+    if len(details.inputs) != 1:
+        raise BundleError(f"{where} takes {', '.join(details.inputs)}, expected one input: what the front of {modality} gives")
+    ((name, tensor),) = details.inputs.items()
+    if tensor.shape != (expected := _window_shape(modality, bundle)):
+        raise BundleError(f"{where}, input {name}: shape {tensor.shape}, expected {expected} by the parameters of {modality}")
+    if "embedding" not in details.outputs:
+        raise BundleError(f"{where} gives {', '.join(details.outputs)}, expected embedding; convert it again")
+    shape = details.outputs["embedding"].shape
+    if len(shape) != 1:
+        raise BundleError(f"{where}, output embedding: shape {shape}, expected one axis; convert it again")
+    return shape[0]
 
 
 def smaller_encoders(bundle: Bundle, modality: Modality) -> list[str]:
@@ -124,6 +165,12 @@ def smaller_encoders(bundle: Bundle, modality: Modality) -> list[str]:
     return names
 
 
+def unused(cycle: Cycle, sensors: collections.abc.Iterable[Sensor]) -> list[Track]:
+    """What live sensors deliver though no stage of the bundle takes it."""
+    wanted = {track for branch in cycle.branches for track in branch.tracks}
+    return [track for sensor in sensors if sensor.live for track in sensor.tracks if track not in wanted]
+
+
 def rates(bundle: Bundle, settings: Settings) -> Rates:
     """How often the stages of ``bundle`` fall due, by its parameters and the camera's rate."""
     parameters = bundle.manifest.preprocess
@@ -132,22 +179,55 @@ def rates(bundle: Bundle, settings: Settings) -> Rates:
 
 
 def _front(modality: Modality, bundle: Bundle, models: collections.abc.Mapping[str, Model]) -> Front:
-    """The front of ``modality`` with the parameters of the manifest; a parameter that it does not know is a BundleError."""
-    parameters = bundle.manifest.preprocess
+    """The front of ``modality`` with the parameters of the manifest."""
+    parameters = _parameters(modality, bundle)
     try:
         if modality == "speech":
-            from edge.preprocess.speech import SpeechFront, SpeechParameters
+            from edge.preprocess.speech import SpeechFront
 
-            return SpeechFront(SpeechParameters(**parameters["speech"]))
+            return SpeechFront(parameters)
         if modality == "physiology":
-            from edge.preprocess.physiology import PhysiologyFront, PhysiologyParameters
+            from edge.preprocess.physiology import PhysiologyFront
 
-            return PhysiologyFront(PhysiologyParameters(**parameters["physiology"]))
-        from edge.preprocess.face import FaceFront, FaceParameters
+            return PhysiologyFront(parameters)
+        from edge.preprocess.face import FaceFront
 
-        return FaceFront(FaceParameters(**parameters["face"]), _detector(bundle, models))
+        return FaceFront(parameters, _detector(bundle, models))
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{bundle.path}: parameters of {modality}: {error}; made by another version of affectkit?") from error
+        raise _odd_parameters(modality, bundle, error) from error
+
+
+def _parameters(modality: Modality, bundle: Bundle) -> typing.Any:
+    """What the manifest says to the front of ``modality``; a parameter that it does not know is a BundleError."""
+    try:
+        said = bundle.manifest.preprocess[modality]
+        if modality == "speech":
+            from edge.preprocess.speech import SpeechParameters
+
+            return SpeechParameters(**said)
+        if modality == "physiology":
+            from edge.preprocess.physiology import PhysiologyParameters
+
+            return PhysiologyParameters(**said)
+        from edge.preprocess.face import FaceParameters
+
+        return FaceParameters(**said)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _odd_parameters(modality, bundle, error) from error
+
+
+def _odd_parameters(modality: Modality, bundle: Bundle, error: Exception) -> BundleError:
+    return BundleError(f"{bundle.path}: parameters of {modality}: {error}; made by another version of affectkit?")
+
+
+def _window_shape(modality: Modality, bundle: Bundle) -> tuple[int, ...]:
+    """Shape of what the front of ``modality`` gives."""
+    parameters = _parameters(modality, bundle)
+    if modality == "speech":
+        return parameters.frames, parameters.mels
+    if modality == "physiology":
+        return parameters.window_s, parameters.channels
+    return parameters.size_px, parameters.size_px, 1
 
 
 def _detector(bundle: Bundle, models: collections.abc.Mapping[str, Model]) -> Detect:

@@ -136,7 +136,7 @@ def as_lines(bundle: Bundle) -> list[str]:
         f"decides     every {manifest.cadence_ms} ms, within {manifest.budget_ms} ms",
         f"too old     {ages}",
         f"confidence  temperature {manifest.temperature:g}, unsure below {manifest.abstain_below:g}, "
-        f"switches by {manifest.switch_margin:g}",
+        f"switches by {manifest.switch_margin:g}, settles in {manifest.settle_ms:g} ms",
         "",
         *_table(rows, right=range(1, 5)),
         "",

@@ -18,7 +18,7 @@ import typing
 
 from edge.bundle import Bundle
 from edge.clock import Clock, ManualClock, SystemClock
-from edge.compose import Stages, compose_cycle, load_stages, measured_stages, rates
+from edge.compose import Stages, compose_cycle, load_stages, measured_stages, rates, unused
 from edge.config import Settings
 from edge.errors import ConfigError, EdgeError
 from edge.inference.cycle import Cycle
@@ -117,6 +117,8 @@ class Runtime:
             self._cycle = compose_cycle(bundle, settings, cycle_clock, made)
             if not fast and made.costs:
                 self._make_plan(bundle, settings, made)
+        if idle := unused(self._cycle, sensors):
+            log.warning("%s: no stage of %s takes it", " and ".join(idle), manifest.name)
         self._bundle_sha256 = bundle.sha256
         self._journal = journal
         self._fast = fast

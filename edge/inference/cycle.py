@@ -100,6 +100,9 @@ class Cycle:
                 branch.push(chunk, arrived_ns)
                 touched.add(branch.modality)
         self._update([branch for branch in self._by_weight() if branch.modality in touched], now_ns, deadline, omit)
+        if self._fusion.looks_back:
+            for branch in self.branches:
+                self._fusion.note(now_ns, branch.at(now_ns))
 
     def decide(self, tick_ns: int, deadline: Deadline, omit: Omit | None = None) -> Decision:
         """The decision of the tick at ``tick_ns``; it always comes, whatever failed. ``omit`` as in ``take``."""

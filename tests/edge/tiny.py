@@ -13,6 +13,7 @@ from edge.bundle import Bundle, Manifest, StageSpec
 from edge.clock import ManualClock
 from edge.inference.branch import Branch, Patience
 from edge.inference.cycle import Cycle
+from edge.inference.form import Form
 from edge.inference.fusion import Fusion
 from edge.inference.scheduler import MS
 from edge.inference.smoothing import Smoother
@@ -79,7 +80,7 @@ class Votes:
 
 
 def fusion(stage: Votes | None = None, temperature: float = 1.0) -> Fusion:
-    return Fusion(stage or Votes(), widths=dict.fromkeys(MODALITIES, WIDTH), labels=4, temperature=temperature)
+    return Fusion(stage or Votes(), Form(dict.fromkeys(MODALITIES, WIDTH)), labels=4, temperature=temperature)
 
 
 def branch(modality: str = "face", encoder: Encoder | None = None, clock: ManualClock | None = None, **options) -> Branch:

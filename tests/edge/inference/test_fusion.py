@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny import WIDTH, Votes, fusion
 
-from edge.inference.fusion import NonFiniteError, softmax
+from edge.inference.form import Form
+from edge.inference.fusion import Fusion, NonFiniteError, softmax
 from edge.inference.scheduler import MS
-from edge.types import Embedding
+from edge.types import Absence, Embedding
 
 
 def embedding(modality: str, value: float) -> Embedding:
@@ -75,3 +76,104 @@ def test_nan_is_an_error_and_does_not_stay_in_the_memory():
     votes.poisoned = False
     assert np.isfinite(fused.estimate(2, present, {}).probabilities).all()
     np.testing.assert_allclose(votes.given[-1]["previous"], 0.25)
+
+
+class Sum:
+    """One label's logit is the sum of all it was given of the face; remembers what that was."""
+
+    def __init__(self, **outputs: np.ndarray) -> None:
+        self.given: list[dict[str, np.ndarray]] = []
+        self.outputs = outputs
+
+    def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        self.given.append(arrays)
+        return {"logits": np.float32([arrays["face"].sum(), 0, 0, 0]), **self.outputs}
+
+
+def looking_back(stage: Sum, *windowed: str, steps: int = 3, step_ms: int = 250, **form: object) -> Fusion:
+    widths = {"face": WIDTH} | ({"speech": WIDTH} if "weights" in stage.outputs else {})
+    said = Form(widths, windowed=windowed, steps=steps, step_ns=step_ms * MS, **{"previous": False, "weights": len(widths) > 1, **form})
+    return Fusion(stage, said, labels=4, temperature=1.0, max_age_ns=dict.fromkeys(widths, 600 * MS))
+
+
+def at(t_ms: int, value: float, modality: str = "face") -> Embedding:
+    return Embedding(modality, t_ms * MS, np.full(WIDTH, value, np.float32), 1.0)
+
+
+def test_one_modality_alone_needs_no_mask_no_weights_and_no_memory():
+    stage = Sum()
+    fused = Fusion(stage, Form({"face": WIDTH}, mask="none", previous=False, weights=False), labels=4, temperature=1.0)
+    estimate = fused.estimate(0, {"face": at(0, 1)}, {})
+    assert estimate.weights == {"face": 1.0} and list(stage.given[0]) == ["face"] and not fused.looks_back
+
+
+def test_a_fusion_that_looks_back_gets_the_last_steps_the_oldest_first():
+    stage = Sum()
+    fused = looking_back(stage, "face", mask="steps")
+    for tick in range(4):
+        fused.estimate(250 * tick * MS, {"face": at(250 * tick - 10, tick + 1)}, {})
+    assert [given["face"][:, 0].tolist() for given in stage.given] == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    assert [given["mask"][:, 0].tolist() for given in stage.given] == [[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
+    assert all(array.dtype == np.float32 for given in stage.given for array in given.values())
+
+
+def test_steps_between_two_estimates_are_what_was_noted_then():
+    stage = Sum()
+    fused = looking_back(stage, "face", mask="none", steps=4, step_ms=100)
+    for t_ms in (100, 200, 300):
+        fused.note((t_ms + 5) * MS, at(t_ms, t_ms))
+    fused.note(350 * MS, Absence("face", "lost", "no face in view"))
+    fused.note(390 * MS, at(390, 390))
+    fused.estimate(400 * MS, {"face": at(390, 390)}, {})
+    assert stage.given[0]["face"][:, 0].tolist() == [100, 200, 300, 390]
+
+
+def test_absent_and_stale_steps_are_zeros_with_a_mask():
+    stage = Sum(weights=np.float32([0.5, 0.5]))
+    fused = looking_back(stage, "face", "speech", mask="steps", steps=4)
+    voice = at(0, 9, "speech")
+    for tick in range(4):
+        present = {"face": at(250 * tick, tick + 1)} if tick != 1 else {}
+        fused.estimate(250 * tick * MS, present | ({"speech": voice} if tick < 3 else {}), {})
+    last = stage.given[-1]
+    assert last["face"][:, 0].tolist() == [1, 0, 3, 4]
+    assert last["speech"][:, 0].tolist() == [9, 9, 9, 0], "600 ms is too old at 750 ms, not at 500 ms"
+    assert last["mask"].tolist() == [[1, 1], [0, 1], [1, 1], [1, 0]]
+
+
+def test_a_mask_of_now_calls_the_whole_window_absent():
+    stage = Sum(weights=np.float32([0.5, 0.5]))
+    fused = looking_back(stage, "face", mask="now")
+    fused.estimate(0, {"face": at(0, 1)}, {})
+    fused.estimate(250 * MS, {"speech": at(250, 5, "speech")}, {})
+    fused.estimate(500 * MS, {"face": at(500, 2), "speech": at(250, 5, "speech")}, {})
+    assert [given["mask"].tolist() for given in stage.given] == [[1, 0], [0, 1], [1, 1]]
+    assert [given["face"][:, 0].tolist() for given in stage.given] == [[0, 0, 1], [0, 0, 0], [1, 0, 2]]
+    assert [given["speech"].tolist() for given in stage.given] == [[0] * WIDTH, [5] * WIDTH, [5] * WIDTH]
+
+
+def test_a_gap_of_everything_empties_the_windows_but_for_what_came_since():
+    stage = Sum()
+    fused = looking_back(stage, "face", mask="none", steps=20)
+    fused.estimate(0, {"face": at(0, 1)}, {})
+    fused.estimate(250 * MS, {"face": at(250, 2)}, {})
+    for t_ms in range(500, 2250, 250):
+        assert fused.estimate(t_ms * MS, {}, {}) is None
+    fused.note(2100 * MS, at(2100, 3))
+    fused.estimate(2500 * MS, {"face": at(2400, 4)}, {})
+    window = stage.given[-1]["face"][:, 0].tolist()
+    assert window == [0] * 18 + [3, 4]
+    fused.estimate(2750 * MS, {"face": at(2700, 5)}, {})
+    assert stage.given[-1]["face"][:, 0].tolist() == [*window[1:], 5], "a gap too short to forget for forgets nothing"
+
+
+def test_nan_empties_the_windows():
+    stage = Sum()
+    fused = looking_back(stage, "face", mask="none")
+    fused.estimate(0, {"face": at(0, 1)}, {})
+    stage.outputs = {"logits": np.full(4, np.nan, np.float32)}
+    with pytest.raises(NonFiniteError):
+        fused.estimate(250 * MS, {"face": at(250, 2)}, {})
+    stage.outputs = {}
+    fused.estimate(500 * MS, {"face": at(500, 3)}, {})
+    assert stage.given[-1]["face"][:, 0].tolist() == [0, 0, 3]

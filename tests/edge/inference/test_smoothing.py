@@ -46,3 +46,34 @@ def test_probabilities_are_named_in_the_order_of_the_labels():
     (decision,) = labels_of((0.2, 0.7, 0.1))
     assert list(decision.probabilities) == list(LABELS)
     assert decision.probabilities["b"] == pytest.approx(0.7)
+
+
+def settled(settle_ms: float, rows, *, step_ms: int = 250):
+    smoother = Smoother(LABELS, abstain_below=0.0, switch_margin=0.0, settle_ms=settle_ms)
+    return [smoother.decide(Estimate(i * step_ms * 1_000_000, np.float32(row), {}, {}), {}) for i, row in enumerate(rows)]
+
+
+def test_after_one_time_constant_63_percent_of_a_step_is_taken_whatever_the_cadence():
+    for step_ms in (50, 250, 1000):
+        made = settled(1000.0, [(1, 0, 0), *[(0, 1, 0)] * (1000 // step_ms)], step_ms=step_ms)
+        assert made[-1].probabilities["b"] == pytest.approx(1 - np.exp(-1))
+        assert sum(made[-1].probabilities.values()) == pytest.approx(1)
+
+
+def test_a_steady_answer_is_told_at_once_and_no_surer_than_it_is():
+    for decision in settled(2000.0, [(0.5, 0.3, 0.2)] * 20):
+        assert decision.confidence == pytest.approx(0.5)
+
+
+def test_estimates_that_flicker_around_one_answer_do_not_turn_the_decision():
+    rows = [(0.55, 0.45, 0.0), (0.42, 0.58, 0.0), (0.6, 0.4, 0.0)] * 20
+    assert {d.label for d in settled(0.0, rows)} == {"a", "b"}
+    assert {d.label for d in settled(2000.0, rows)[8:]} == {"a"}
+
+
+def test_nothing_makes_the_average_begin_anew():
+    smoother = Smoother(LABELS, abstain_below=0.0, switch_margin=0.0, settle_ms=5000.0)
+    smoother.decide(Estimate(0, np.float32([1, 0, 0]), {}, {}), {})
+    smoother.nothing(250_000_000, {})
+    after = smoother.decide(Estimate(500_000_000, np.float32([0, 0, 1]), {}, {}), {})
+    assert after.probabilities == {"a": 0.0, "b": 0.0, "c": 1.0}
