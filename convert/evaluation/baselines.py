@@ -31,8 +31,11 @@ def linear(learn: Material, score: Material, *, most: int = 12_000) -> np.ndarra
 
     rows = np.linspace(0, len(learn.labels) - 1, min(most, len(learn.labels))).astype(int)
     present = np.unique(learn.labels[rows])
+    given = np.zeros((len(score.labels), len(score.classes)))
+    if len(present) == 1:  # there is nothing to tell apart
+        given[:, present] = 1.0
+        return given
     line = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=np.full(len(present), 1 / len(present)))
     line.fit(features(learn.of(rows)), learn.labels[rows])
-    given = np.zeros((len(score.labels), len(score.classes)))
     given[:, line.classes_] = line.predict_proba(features(score))
     return given

@@ -9,50 +9,45 @@ import typing
 
 import numpy as np
 
-from convert.evaluation import baselines, metrics
-from convert.training import physiology as physiology_recipe
-from convert.training import speech as speech_recipe
-from convert.training.datasets.fer2013 import fer2013
-from convert.training.datasets.speech import LABELS
-from convert.training.fusion import Pool, sequences
-from convert.training.material import Answers, Material, answer, faces, physiology, pool, require_people, speech
+from convert.evaluation import baselines, body, classical, coverage, curves, flips, metrics, moments
+from convert.evaluation.apart import Learnt, Split, learnt_from
+from convert.evaluation.fused import Form, absent_at_random, fused, fused_logits, own_answers
+from convert.evaluation.sets import Sets, read
+from convert.training.fusion import Pool
+from convert.training.material import Answers, Material, answer, pool
 from edge.bundle import Bundle
-from edge.errors import BundleError
-from edge.inference.fusion import softmax
+from edge.errors import InputError
 from edge.inference.model import Model
 from edge.preprocess.physiology import PhysiologyParameters
 from edge.preprocess.speech import SpeechParameters
+from edge.types import MODALITIES
 
-RESTARTED = "physiology, restarted"
-FER_TESTS = ("PublicTest", "PrivateTest")
-"""The first one there is scored; the recipe looks at PublicTest while it trains, so PrivateTest is the stricter judge."""
-MISSING_RATES = (0.0, 0.1, 0.3, 0.5, 0.7)
-COMPANIONS = 2000
-STEADY = 20
-"""Decisions on the same input before one is scored: five seconds, after which the feedback has settled."""
+__all__ = ["Examined", "Options", "Run", "absent_at_random", "evaluate", "examine", "fused_logits", "learnt_from", "model_of"]
 
 Progress = collections.abc.Callable[[str], None]
+Effort = typing.Literal["none", "quick", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Learnt:
-    """Whom a bundle learnt from: nobody of these may be scored."""
+class Options:
+    """How much is measured beyond accuracy and calibration."""
 
-    seed: int
-    people: collections.abc.Mapping[str, tuple[str, ...]]
-    """Stage -> names."""
+    curves: Effort = "none"
+    """Robustness curves, late inputs, and flips on a steady input; ``quick`` thins the samples."""
+    baselines: Effort = "none"
+    """Classical rows."""
+    floats: pathlib.Path | None = None
+    """Folder with a float32 ``STAGE.tflite`` for every stage; None measures int8 alone."""
+    split: Split | None = None
+    """Who teaches the baselines and who is scored."""
 
 
-def learnt_from(bundle: Bundle) -> Learnt:
-    """What the bundle says of its training people.
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """``results`` by name, as ``evaluate`` gives them, and why others are missing: name -> words."""
 
-    Raises:
-        BundleError: it says nothing, so that no honest score can be made.
-    """
-    said = bundle.quality
-    if said is None:
-        raise BundleError(f"{bundle.path}: does not say whom it learnt from; make it with affectkit train")
-    return Learnt(int(said["seed"]), {stage: tuple(names) for stage, names in said["learnt_people"].items()})
+    results: dict[str, typing.Any]
+    missing: dict[str, str]
 
 
 def model_of(bundle: Bundle, stage: str) -> Model:
@@ -61,129 +56,165 @@ def model_of(bundle: Bundle, stage: str) -> Model:
     return Model(bundle.stage(stage), name=stage, inputs=spec.inputs, outputs=spec.outputs)
 
 
-def materials(bundle: Bundle, data: pathlib.Path, learnt: Learnt) -> tuple[dict[str, Material], dict[str, Material]]:
-    """(what the bundle is scored on, what the linear baselines learn on), by stage: never a person in both.
+def float_model_of(bundle: Bundle, stage: str, folder: pathlib.Path | None) -> Model | None:
+    """The same stage in float32 from ``folder``/STAGE.tflite, with the names of the manifest; None without a folder.
 
-    ``physiology`` wears the kit from the beginning of the recording, ``physiology, restarted`` has it switched on anew every 8
-    minutes. A clip of speech is judged by the last window that the front gives for it. A stage whose training people are not in
-    ``data`` has no linear baseline.
+    Raises:
+        InputError: the folder has no such file.
     """
-    p = SpeechParameters(**bundle.manifest.preprocess["speech"])
-    clips = speech_recipe.corpora(data)
-    told = np.isin(clips.people, learnt.people["speech"])
-    body = PhysiologyParameters(**bundle.manifest.preprocess["physiology"])
-    recordings = physiology_recipe.recordings_of(data)
-    worn = np.isin([str(r.person) for r in recordings], learnt.people["physiology"])
-
-    def heard(rows: np.ndarray) -> Material:
-        own = clips.of(np.unique(clips.people[rows]).tolist())
-        return speech(own, [speech_recipe.clip_features(samples, p)[-1:] for samples in own.samples])
-
-    def measured(rows: np.ndarray, walks) -> Material:
-        return physiology(walks([r for r, here in zip(recordings, rows, strict=True) if here], body), body)
-
-    test = next((split for split in FER_TESTS if (data / "fer2013" / f"{split}.png").exists()), FER_TESTS[0])
-    scored, learn = {"face": faces(fer2013(data, test))}, {}
-    if (data / "fer2013" / "Training.png").exists():
-        learn["face"] = faces(fer2013(data, "Training"))
-    scored["speech"] = heard(~told)
-    if told.any():
-        learn["speech"] = heard(told)
-    starts = {"physiology": physiology_recipe.walks_from_start, RESTARTED: physiology_recipe.walks_restarted}
-    for name, walks in starts.items():
-        scored[name] = measured(~worn, walks)
-        if worn.any():
-            learn[name] = measured(worn, walks)
-    return {stage: require_people(material, data) for stage, material in scored.items()}, learn
+    if folder is None:
+        return None
+    spec, path = bundle.manifest.stages[stage], folder / f"{stage}.tflite"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --float names a folder with a float32 .tflite for every stage of the bundle")
+    return Model(path.read_bytes(), name=f"{stage} (float)", inputs=spec.inputs, outputs=spec.outputs)
 
 
-def evaluate(bundle: Bundle, data: pathlib.Path, *, progress: Progress = lambda what: None) -> dict[str, typing.Any]:
-    """All measures as one JSON-able dict: ``face``, ``speech``, ``physiology``, ``fusion``.
+def evaluate(
+    bundle: Bundle, data: pathlib.Path, *, options: Options | None = None, progress: Progress = lambda what: None
+) -> dict[str, typing.Any]:
+    """All measures as one JSON-able dict: ``face``, ``speech``, ``physiology``, ``physiology, restarted``, ``fusion``.
 
     Args:
         bundle: as ``load_bundle`` gives it.
         data: folder of the public sets.
+        options: what else is measured.
         progress: called with a few words before each part.
 
     Raises:
-        InputError: a set is missing, or nobody in it is unknown to the bundle.
+        InputError: a set is missing, nobody in it is unknown to the bundle, or a person is on both sides.
     """
+    examined = examine(bundle, data, options=options, progress=progress)
+    if examined.missing:
+        name, why = next(iter(examined.missing.items()))
+        raise InputError(f"{data}: {name}: {why}; bring all sets")
+    return examined.results
+
+
+def examine(bundle: Bundle, data: pathlib.Path, *, options: Options | None = None, progress: Progress = lambda what: None) -> Examined:
+    """As ``evaluate``, yet of whatever is there; the rest is named in ``missing``."""
     learnt = learnt_from(bundle)
     progress("reading the sets")
-    scored, learn = materials(bundle, data, learnt)
-    results: dict[str, typing.Any] = {}
-    pools: dict[str, Pool] = {}
-    for name, material in scored.items():
-        progress(f"{name}: {len(material.labels)} samples")
-        stage = material.stage
-        answers = answer(model_of(bundle, stage), next(iter(bundle.manifest.stages[stage].inputs)), material.inputs)
-        pools.setdefault(stage, pool(material, answers))
-        linear = baselines.linear(learn[name], material) if name in learn else None
-        results[name] = _score(material, answers, linear)
-    progress("fusion")
-    results["fusion"] = fused(model_of(bundle, "fusion"), pools, temperature=bundle.manifest.temperature, seed=learnt.seed)
-    return results
+    return Run(bundle, read(bundle, data, learnt, (options or Options()).split), learnt, options or Options(), progress).run()
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A stage's own material, with what both number formats make of it."""
+
+    material: Material
+    int8: Answers
+    float32: Answers | None
+
+
+class Run:
+    """One evaluation of one bundle on sets that were read."""
+
+    def __init__(self, bundle: Bundle, sets: Sets, learnt: Learnt, options: Options, progress: Progress):
+        self._bundle, self._sets, self._learnt, self._options, self._progress = bundle, sets, learnt, options, progress
+        self._models = {stage: model_of(bundle, stage) for stage in {m.stage for m in sets.scored.values()}}
+
+    def run(self) -> Examined:
+        """Score everything."""
+        results: dict[str, typing.Any] = {}
+        stages: dict[str, Scored] = {}
+        missing = dict(self._sets.missing)
+        for name, material in self._sets.scored.items():
+            self._progress(f"{name}: {len(material.labels)} samples")
+            scored = self._answered(material)
+            stages.setdefault(material.stage, scored)
+            results[name] = self._single(name, scored)
+        for stage in stages if self._options.curves != "none" else ():
+            self._progress(f"{stage}: robustness curves")
+            results[stage]["curves"] = self._curves(stage)
+        absent = [m for m in MODALITIES if m in self._bundle.manifest.stages and m not in stages]
+        if "fusion" not in self._bundle.manifest.stages:
+            missing["fusion"] = "the bundle has no such stage"
+        elif absent:
+            missing["fusion"] = f"needs {', '.join(absent)} too"
+        else:
+            try:
+                results["fusion"] = self._fusion(stages)
+            except InputError as error:
+                missing["fusion"] = str(error)
+        return Examined(results, missing)
+
+    def _input(self, stage: str) -> str:
+        return next(iter(self._bundle.manifest.stages[stage].inputs))
+
+    def _answered(self, material: Material) -> Scored:
+        stage, other = material.stage, float_model_of(self._bundle, material.stage, self._options.floats)
+        exact = None if other is None else answer(other, self._input(stage), material.inputs)
+        return Scored(material, answer(self._models[stage], self._input(stage), material.inputs), exact)
+
+    def _single(self, name: str, scored: Scored) -> dict[str, typing.Any]:
+        material, learn = scored.material, self._sets.learn.get(name)
+        linear = None if learn is None else baselines.linear(learn, material)
+        result = _score(material, scored.int8, linear)
+        if self._sets.dropped.get(name):
+            result["left_out"] = self._sets.dropped[name]
+        if scored.float32 is not None:
+            result["float"] = metrics.summary(material.labels, scored.float32.probabilities)
+            result["agreement"] = _same(scored.int8.probabilities, scored.float32.probabilities)
+        if learn is not None and self._options.baselines != "none" and name == material.stage:
+            self._progress(f"{name}: classical baselines")
+            result["baselines"] = classical.rows(learn, material, effort=self._options.baselines, seed=self._learnt.seed)
+        return result
+
+    def _curves(self, stage: str) -> dict[str, typing.Any]:
+        most = curves.QUICK if self._options.curves == "quick" else curves.FULL
+
+        def predict(inputs: np.ndarray) -> np.ndarray:
+            return answer(self._models[stage], self._input(stage), inputs).probabilities
+
+        preprocess = self._bundle.manifest.preprocess
+        if stage == "face" and self._sets.faces is not None:
+            return curves.of_faces(self._sets.faces, predict, most=most["face"])
+        if stage == "speech" and self._sets.clips is not None:
+            return curves.of_speech(self._sets.clips, SpeechParameters(**preprocess[stage]), predict, most=most["speech"])
+        quick = self._options.curves == "quick"
+        return body.of_physiology(self._sets.recordings, PhysiologyParameters(**preprocess[stage]), predict, quick=quick)
+
+    def _fusion(self, stages: collections.abc.Mapping[str, Scored]) -> dict[str, typing.Any]:
+        self._progress("fusion: by what is present")
+        bundle, options, seed = self._bundle, self._options, self._learnt.seed
+        used: dict[str, Scored] = {name: stages[name] for name in MODALITIES if name in stages}
+        pools: dict[str, Pool] = {name: pool(one.material, one.int8) for name, one in used.items()}
+        form, exact = Form(model_of(bundle, "fusion"), pools), None
+        if (model := float_model_of(bundle, "fusion", options.floats)) is not None:
+            floats: dict[str, Pool] = {name: pool(one.material, one.float32) for name, one in used.items() if one.float32 is not None}
+            exact = Form(model, floats)
+        heads = {name: own_answers(name, one.int8.probabilities) for name, one in used.items()}
+        result = fused(form, heads, temperature=bundle.manifest.temperature, seed=seed, float_form=exact)
+        if options.curves == "none":
+            return result
+        thin = 4 if options.curves == "quick" else 1
+        self._progress("fusion: late inputs")
+        count = moments.SEQUENCES // thin
+        result["curves"] = moments.curves(form.model, pools, seed=seed, cadence_ms=bundle.manifest.cadence_ms, count=count)
+        self._progress("fusion: flips on a steady input")
+        encoders = {name: self._encoder(name) for name in used}
+        inputs = {name: one.material.inputs for name, one in used.items()}
+        result["flips"] = flips.measure(bundle, form.model, pools, inputs, encoders, seed=seed, count=flips.COMPANIONS // thin)
+        return result
+
+    def _encoder(self, stage: str) -> flips.Encode:
+        return lambda inputs: answer(self._models[stage], self._input(stage), inputs).embedding
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.mean(one.argmax(axis=1) == other.argmax(axis=1)))
 
 
 def _score(material: Material, answers: Answers, linear: np.ndarray | None) -> dict[str, typing.Any]:
     named = material.stage != "face"
+    labels, probabilities = material.labels, answers.probabilities
     return {
         "task": material.task,
         "classes": list(material.classes),
         "people": len(np.unique(material.people)) if named else "not named",
-        "int8": metrics.summary(material.labels, answers.probabilities),
-        "majority": metrics.majority(material.labels, len(material.classes)),
-        "linear": {key: None if linear is None else metrics.summary(material.labels, linear)[key] for key in ("accuracy", "uar")},
-        "by_person": metrics.by_person(material.labels, answers.probabilities, material.people) if named else {},
+        "int8": metrics.summary(labels, probabilities) | coverage.summary(labels, probabilities),
+        "majority": metrics.majority(labels, len(material.classes)),
+        "linear": {key: None if linear is None else metrics.summary(labels, linear)[key] for key in ("accuracy", "uar")},
+        "by_person": metrics.by_person(labels, probabilities, material.people) if named else {},
     }
-
-
-def fused_logits(
-    model: Model, pools: collections.abc.Mapping[str, Pool], mask: np.ndarray, *, seed: int, steps: int = STEADY
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (count, labels) and labels (count,) after ``steps`` decisions on the same constructed companions.
-
-    Args:
-        mask: (count, modalities) of 0 or 1, the same at every step.
-        steps: 1 for a decision without history; the feedback is uniform before the first.
-    """
-    count = len(mask)
-    inputs, labels = sequences(pools, count, 1, np.random.default_rng(seed), absent_rate=0.0, switch_rate=0.0)
-    rows = []
-    for i in range(count):
-        streams = {name: inputs[name][i, 0] * mask[i, m] for m, name in enumerate(pools)}
-        previous = np.full(len(LABELS), 1 / len(LABELS), np.float32)
-        for _ in range(steps):
-            logits = model.run(**streams, mask=mask[i], previous=previous)["logits"]
-            previous = softmax(logits).astype(np.float32)
-        rows.append(logits)
-    return np.stack(rows), labels[:, 0]
-
-
-def fused(model: Model, pools: collections.abc.Mapping[str, Pool], *, temperature: float, seed: int) -> dict[str, typing.Any]:
-    """Scores of the fusion: by what is present, and by the chance that a modality is absent (at least one always is present)."""
-    names = list(pools)
-    by_presence: dict[str, typing.Any] = {}
-    by_rate: dict[str, typing.Any] = {}
-    first: dict[str, typing.Any] = {}
-    for code in range(1, 2 ** len(names)):
-        here = np.array([(code >> m) & 1 for m in range(len(names))], np.float32)
-        mask = np.tile(here, (COMPANIONS, 1))
-        present = " + ".join(name for m, name in enumerate(names) if here[m])
-        for scores, steps in ((by_presence, STEADY), (first, 1)):
-            logits, labels = fused_logits(model, pools, mask, seed=seed, steps=steps)
-            scores[present] = metrics.summary(labels, softmax(logits, temperature))
-    for rate in MISSING_RATES:
-        mask = absent_at_random(COMPANIONS, len(names), rate, seed + 1)
-        logits, labels = fused_logits(model, pools, mask, seed=seed)
-        by_rate[str(rate)] = metrics.summary(labels, softmax(logits, temperature))
-    return {"companions": COMPANIONS, "by_presence": by_presence, "without_history": first, "by_missing_rate": by_rate}
-
-
-def absent_at_random(count: int, modalities: int, rate: float, seed: int) -> np.ndarray:
-    """Masks float32 (count, modalities): each modality absent with chance ``rate``, never all."""
-    rng = np.random.default_rng(seed)
-    mask = (rng.random((count, modalities)) >= rate).astype(np.float32)
-    empty = mask.sum(axis=1) == 0
-    mask[empty, rng.integers(0, modalities, empty.sum())] = 1.0
-    return mask
