@@ -31,6 +31,8 @@ EDGE_ORDER = [
     ("edge.record",),
 ]
 CONVERT_MAY_IMPORT = ("edge.errors", "edge.types", "edge.bundle", "edge.session", "edge.preprocess", "edge.inference")
+# An explanation decides a session again.
+CONVERT_MAY_IMPORT += ("edge.compose", "edge.config", "edge.clock", "edge.sensors.replay", "edge.journal", "edge.embedded")
 DEVICE_PACKAGES = {"numpy", "PIL", "soundfile", "rich", "ai_edge_litert", "tflite_runtime", "cv2", "edge"}
 DEVICE_PACKAGES |= {"smbus2", "picamera2", "libcamera", "pyaudio", "soxr", "bleak"}  # the drivers'
 
