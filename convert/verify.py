@@ -115,6 +115,8 @@ def kind_of(name: str, values: np.ndarray, *, alone: bool = False) -> Kind:
     if values.ndim == 2 and flat.shape[1] > 1:
         if "logits" in name:
             return "logits"
+        if "weights" in name:
+            return "values"  # of an attention: which is largest decides nothing, and equal ones change places for nothing
         if flat.min() >= 0 and np.abs(flat.sum(axis=1) - 1).max() < 1e-3:
             return "probabilities"
         if alone and flat.shape[1] <= CLASSES_AT_MOST:

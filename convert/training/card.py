@@ -14,7 +14,7 @@ TERMS = (
     "Stress-Predict (pulse wave, skin conductance): MIT",
 )
 
-_USES = """## Permitted and prohibited uses
+USES = """## Permitted and prohibited uses
 
 For research and demonstration: the weights inherit the terms above, so not for commercial use. Inferring emotions of people in
 schools or at work is **prohibited in the European Union** save for medical or safety reasons (Regulation (EU) 2024/1689,
@@ -29,7 +29,8 @@ _LIMITS = """## Limits
 - No set has all modalities on the same people: the fusion learnt on constructed companions (same label, different people), and its
   figures are of constructed companions too. Real companions are correlated in ways nobody measured here.
 - Speech: two languages (German, English), actors, two corpora. Other languages, ages and rooms: not measured. Children: not measured.
-- Physiology tells stress from rest in adults with a wrist device; its stress protocol has fixed tasks in a fixed order.
+- Physiology tells stress from rest in adults with a wrist device. Its protocol begins with rest and has fixed tasks in a fixed order,
+  so that what is measured *from the start* of a recording flatters: read the figure for fronts that were *restarted*.
 - Faces: FER2013 names no people, its labels agree with people about 65 % of the time, and its pictures are unbalanced by age,
   sex and skin colour; quality by such groups: not measured.
 """
@@ -66,6 +67,40 @@ def _single_table(results: Results) -> list[str]:
                 f"{_percent(line['accuracy'])} / {_percent(line['uar'])}",
             )
         )
+    return lines
+
+
+def _float_table(results: Results) -> list[str]:
+    """int8 beside float on the very same samples; nothing where no float stages were at hand."""
+    lines = [_row("stage", "accuracy, int8", "float", "UAR, int8", "float", "same answer"), _row(*["---"] * 6)]
+    for name, one in results.items():
+        if "float" in one:
+            got, exact = one["int8"], one["float"]
+            values = (got["accuracy"], exact["accuracy"], got["uar"], exact["uar"], one["agreement"])
+            lines.append(_row(name, *(_percent(value) for value in values)))
+    return lines if len(lines) > 2 else ["Not measured."]
+
+
+def _failure_lines(results: Results) -> list[str]:
+    """The class that each stage knows least and what it takes it for, and what bad input costs."""
+    lines = []
+    for name in ("face", "speech", "physiology"):
+        one = results[name]
+        recall, classes = one["int8"]["recall"], one["classes"]
+        worst = min((c for c in range(len(classes)) if recall[c] is not None), key=lambda c: recall[c])
+        others = [0 if c == worst else count for c, count in enumerate(one["int8"]["confusion"][worst])]
+        taken_for = classes[others.index(max(others))]
+        share = max(others) / max(1, sum(one["int8"]["confusion"][worst]))
+        lines.append(
+            f"- {name}: `{classes[worst]}` is recognised in {_percent(recall[worst])}; in {_percent(share)} it is taken for `{taken_for}`."
+        )
+        for curve in one.get("curves", {}).values():
+            points = ", ".join(f"{point['value']:g}: {_percent(point['accuracy'])}" for point in curve["points"])
+            lines.append(f"  - {curve['title']} ({curve['unit']}), accuracy at {points}")
+    flips = results["fusion"].get("flips")
+    if flips is not None:
+        told = ", ".join(f"{present} {got['flips_per_minute']:.2f}" for present, got in flips["by_presence"].items())
+        lines.append(f"- the decision flips so often in a minute on a steady input: {told}")
     return lines
 
 
@@ -127,6 +162,10 @@ def render(*, name: str, version: str, results: Results, agreement: Results, spr
         "",
         *_recall_table(results),
         "",
+        "int8 beside float:",
+        "",
+        *_float_table(results),
+        "",
         "UAR by person:",
         "",
         *_people_lines(results),
@@ -147,6 +186,10 @@ def render(*, name: str, version: str, results: Results, agreement: Results, spr
         "",
         *_fusion_lines(results),
         "",
+        "## Failure cases, measured",
+        "",
+        *_failure_lines(results),
+        "",
         "## int8 against float",
         "",
         _row("stage", "samples", "top-1 agreement", "largest error", "mean error"),
@@ -157,6 +200,6 @@ def render(*, name: str, version: str, results: Results, agreement: Results, spr
         ),
         "",
         _LIMITS,
-        _USES,
+        USES,
     ]
     return "\n".join(lines)
