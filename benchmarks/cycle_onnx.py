@@ -209,12 +209,33 @@ class Translator:
         self._reduced("ReduceMax", inputs, output, options)
 
     def _strided_slice(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
-        """One index of one axis, as the last step of a sequence."""
+        """One index of one axis, as the last step of a sequence; or a stretch of every axis."""
+        if options.shrinkAxisMask == 0:
+            self._stretch(inputs, output, options)
+            return
         axis = int(options.shrinkAxisMask).bit_length() - 1
         if options.shrinkAxisMask != 1 << axis:
             raise ConversionError("onnx peer: STRIDED_SLICE takes more than one index; add it to benchmarks/cycle_onnx.py")
         chosen = self._weight(np.array(self._need(inputs[1])[axis], np.int64))
         self._plain[output] = self._emit("Gather", [self._get(inputs[0]), chosen], axis=axis)
+
+    def _stretch(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
+        if options.ellipsisMask or options.newAxisMask:
+            raise ConversionError("onnx peer: STRIDED_SLICE adds an axis; add it to benchmarks/cycle_onnx.py")
+        begin, end, steps = (self._need(index).astype(np.int64) for index in inputs[1:4])
+        axes = np.arange(len(begin))
+        begin = np.where(options.beginMask >> axes & 1, 0, begin)
+        end = np.where(options.endMask >> axes & 1, np.iinfo(np.int64).max, end)
+        given = [self._get(inputs[0]), *(self._weight(array) for array in (begin, end, axes, steps))]
+        self._plain[output] = self._emit("Slice", given)
+
+    def _batch_matmul(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
+        turned = []
+        for index, turn in zip(inputs, (options.adjX, options.adjY), strict=True):
+            rank = len(self._shape(index))
+            swapped = [*range(rank - 2), rank - 1, rank - 2]
+            turned.append(self._emit("Transpose", [self._get(index)], perm=swapped) if turn else self._get(index))
+        self._plain[output] = self._emit("MatMul", turned)
 
     def _reverse_v2(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
         """Only around an LSTM: there it is the direction of the LSTM, as every exporter writes it."""

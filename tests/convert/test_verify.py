@@ -21,7 +21,8 @@ def test_softmax_sums_to_one_and_does_not_overflow():
 
 def test_probabilities_are_told_by_their_sums_and_logits_by_their_name():
     rows = np.array([[0.25, 0.75], [0.5, 0.5]])
-    assert kind_of("weights", rows) == "probabilities"
+    assert kind_of("answer", rows) == "probabilities"
+    assert kind_of("weights", rows) == "values"  # of an attention: which is largest is no answer
     assert kind_of("logits", rows * 7) == "logits"
     assert kind_of("embedding", rows * 7) == "values"
     assert kind_of("scores", np.ones((2, 1))) == "values"

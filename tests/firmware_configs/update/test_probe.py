@@ -28,11 +28,11 @@ def changed(path: pathlib.Path, **replaced: bytes) -> pathlib.Path:
 
 
 def test_a_good_bundle_is_measured_and_decides(tmp_path):
-    path = made.bundle(tmp_path / "b.affectkit", "0.2.0")
+    path = made.bundle(tmp_path / "b.affectkit", "0.2.1")
     config = tmp_path / "kit.toml"
     config.write_text("[budget]\nbudget_ms = 150\n")
     found = probe(path, config)
-    assert (found.name, found.version, found.sha256) == ("classroom", "0.2.0", load_bundle(path).sha256)
+    assert (found.name, found.version, found.sha256) == ("classroom", "0.2.1", load_bundle(path).sha256)
     assert set(found.stages_ms) == {"detector", "face", "speech", "physiology", "fusion"} == set(found.steps_off)
     assert all(0 < times["median"] <= times["p90"] for times in found.stages_ms.values())
     assert (found.budget_ms, found.cadence_ms) == (150, 250), "the kit's settings count"

@@ -58,7 +58,7 @@ def kit(tmp_path: pathlib.Path):
 
 
 def composed(kit, doctor: pathlib.Path | None = None) -> dict:
-    result = Result("updated", "the kit runs classroom 0.2.0 now", "2026-11-21T12:00:00Z", False, "x.affectkit")
+    result = Result("updated", "the kit runs classroom 0.2.1 now", "2026-11-21T12:00:00Z", False, "x.affectkit")
     probed = dataclasses.replace(made.passes(embedded.BUNDLE), stages_ms={"face": {"median": 1.5, "p90": 2.0, "first": 9.0}})
     found = health(doctor) if doctor else None
     return compose(kit.store, kit.service.state(), result, probed, hostname="7b-kit-03.school.example", found=found)
@@ -214,7 +214,7 @@ def test_a_host_name_is_no_path(called, folder):
 def test_taking_a_stick_leaves_what_came_of_it(tmp_path):
     repository = made.Repository()
     kit = made.kit(tmp_path, repository.roots[1])
-    repository.add(made.bundle(tmp_path / "classroom.affectkit", "0.2.0"), 1)
+    repository.add(made.bundle(tmp_path / "classroom.affectkit", "0.2.1"), 1)
     stick = repository.write(tmp_path / "stick")
     kit.service.dies = {"none"}
 
@@ -223,6 +223,6 @@ def test_taking_a_stick_leaves_what_came_of_it(tmp_path):
 
     take(kit, stick, tell)
     said = json.loads((stick / "affectkit-reports/kit-03/report.json").read_text())
-    assert said["result"]["outcome"] == "updated" and said["bundle"]["version"] == "0.2.0" and said["service"]["state"] == "deciding"
+    assert said["result"]["outcome"] == "updated" and said["bundle"]["version"] == "0.2.1" and said["service"]["state"] == "deciding"
     # And the stick is still what it was.
     assert take(kit, stick).outcome == "nothing newer"
