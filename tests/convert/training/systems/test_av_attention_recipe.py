@@ -47,6 +47,7 @@ def test_a_face_that_is_gone_takes_its_past_with_it_as_on_the_device():
     assert (given["face"][given["mask"][:, 0] == 1] == 0).all(axis=2).any()  # steps within the window may be missing
 
 
+@pytest.mark.long
 def test_the_fusion_learns_to_use_both_and_to_do_without_either(tmp_path, monkeypatch):
     monkeypatch.setattr(av_attention, "FUSION_DRAWS", 3072)
     stage = av_attention.train_fusion(pools(0), tmp_path, seed=0, scale=0.5)

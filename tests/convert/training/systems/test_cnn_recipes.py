@@ -85,7 +85,7 @@ def test_the_backbone_for_faces_is_small_and_gives_what_the_head_takes():
     assert encoder.count_params() < 150_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_run_of_cnn_lstm_gives_all_that_a_bundle_needs(fer, tmp_path, monkeypatch):
     monkeypatch.setattr(face, "HELD_OUT_FACES", 30)
     said: list[str] = []

@@ -64,6 +64,7 @@ def test_the_loss_is_cross_entropy_and_lambda_times_the_divergence_of_the_step_b
     assert float(edu_emotionnet.feedback_loss(targets[:, :1], predicted[:, :1])) == pytest.approx(-math.log(0.8), abs=1e-5)
 
 
+@pytest.mark.long
 def test_the_fusion_learns_to_decide_with_one_modality_absent_at_every_step(tmp_path, monkeypatch):
     monkeypatch.setattr(edu_emotionnet, "FUSION_DRAWS", 4096)
     stage = edu_emotionnet.train_fusion(pools(0), tmp_path, seed=0, scale=0.5, horizon=1)
