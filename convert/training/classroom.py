@@ -45,7 +45,7 @@ MAX_AGE_MS = {"face": 700, "speech": 1200, "physiology": 2500}
 ABSTAIN_BELOW = 0.4
 SWITCH_MARGIN = 0.1
 SETTLE_MS = 2000.0
-"""Steadies decisions: a face that moves a little every quarter of a second turned them 5 times a minute without, 0.3 times with."""
+"""Steadies decisions: a face that moves a little every quarter of a second turned them 5 times a minute without, 0.02 times with."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,6 +47,7 @@ from convert.evaluation import metrics
 from convert.pipeline import Converted, convert_model
 from convert.recipe import LstmForm
 from convert.training import card as classroom_card
+from convert.training.classroom import ABSTAIN_BELOW, GOLDEN, MAX_AGE_MS, SWITCH_MARGIN
 from convert.training.systems import RECIPES, find_recipe
 from convert.training.systems.card import render
 from convert.verify import outputs_of
@@ -65,13 +66,9 @@ Runner = collections.abc.Callable[[Samples], dict[str, np.ndarray]]
 Runners = collections.abc.Mapping[str, Runner]
 Given = Samples | collections.abc.Callable[[Runners], Samples]
 
-GOLDEN = 8
 CHUNK = 256
 """Rows that a Keras network computes at a time."""
 BUDGET_MS = {"detector": 40.0, "face": 30.0, "speech": 60.0, "physiology": 30.0, "fusion": 30.0}
-MAX_AGE_MS = {"face": 700, "speech": 1200, "physiology": 2500}
-ABSTAIN_BELOW = 0.4
-SWITCH_MARGIN = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
