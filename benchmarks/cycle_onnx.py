@@ -44,6 +44,10 @@ class Translator:
         self._image: dict[int, str] = {}
         self._reversed: dict[int, int] = {}
         """Tensor that runs backwards in time -> the one that it is the reverse of."""
+        self._turned: dict[int, list[int]] = {}
+        """The same -> along which axes."""
+        self._made: collections.abc.Sequence[int] = ()
+        """All outputs of the operator at hand."""
 
     def model(self) -> typing.Any:
         """The ``onnx.ModelProto``."""
@@ -112,6 +116,9 @@ class Translator:
         """Name of a tensor, as it lies in the ``.tflite`` or as NCHW."""
         kept, other = (self._image, self._plain) if image else (self._plain, self._image)
         if index not in kept:
+            if index in self._reversed and index not in other:
+                self._turn(index)
+                return self._get(index, image=image)
             if index not in other:
                 kept[index] = self._weight(self._need(index))
             else:
@@ -126,6 +133,7 @@ class Translator:
         make = getattr(self, f"_{name.lower()}", None)
         if make is None:
             raise ConversionError(f"onnx peer: operator {name} is unknown; add it to benchmarks/cycle_onnx.py")
+        self._made = operator.outputs
         make(operator.inputs, operator.outputs[0], operator.builtinOptions)
 
     def _activated(self, name: str, options: typing.Any) -> str:
@@ -237,12 +245,28 @@ class Translator:
             turned.append(self._emit("Transpose", [self._get(index)], perm=swapped) if turn else self._get(index))
         self._plain[output] = self._emit("MatMul", turned)
 
+    def _split(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
+        """Into equal parts, along an axis that comes first."""
+        axis, given = int(self._need(inputs[0]).item()), self._get(inputs[1])
+        size = self._shape(inputs[1])[axis] // len(self._made)
+        for part, made in enumerate(self._made):
+            stretch = [self._weight(np.array([value], np.int64)) for value in (part * size, (part + 1) * size, axis)]
+            self._plain[made] = self._emit("Slice", [given, *stretch])
+
     def _reverse_v2(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
-        """Only around an LSTM: there it is the direction of the LSTM, as every exporter writes it."""
+        """Around an LSTM it is the direction of the LSTM, as every exporter writes it; else it is done when it is asked for."""
         if inputs[0] in self._reversed:
             self._plain[output] = self._get(self._reversed[inputs[0]])
         else:
             self._reversed[output] = inputs[0]
+            self._turned[output] = [int(axis) for axis in np.ravel(self._need(inputs[1]))]
+
+    def _turn(self, index: int) -> None:
+        axes = self._turned[index]
+        ends = ([-1] * len(axes), [np.iinfo(np.int64).min] * len(axes), axes, [-1] * len(axes))
+        self._plain[index] = self._emit(
+            "Slice", [self._get(self._reversed[index]), *(self._weight(np.array(row, np.int64)) for row in ends)]
+        )
 
     def _unidirectional_sequence_lstm(self, inputs: typing.Any, output: int, options: typing.Any) -> None:
         backwards = inputs[0] in self._reversed

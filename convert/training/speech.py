@@ -18,7 +18,7 @@ from convert.training.fit import Batch, Schedule, fit
 from convert.training.speech_forms import Heard, kept_forms, stretch, warp
 from convert.training.speech_forms import clip_features as clip_features  # others take these from here
 from convert.training.speech_forms import last_windows as last_windows
-from convert.zoo.speech import speech_encoder
+from convert.zoo.speech import VOICES, mean_head, speech_encoder, voice
 from edge.preprocess.speech import SpeechParameters, window_samples
 
 SCHEDULE = Schedule(epochs=80, batch=32, learning_rate=5e-3, weight_decay=2e-2, warmup_epochs=2)
@@ -211,17 +211,39 @@ def learn(
     The emotions are learnt beside the quadrants: "tense" holds three that sound nothing alike, and the embedding is to tell them.
     """
     p = parameters or SpeechParameters()
-    keras.utils.set_random_seed(seed)
-    encoder = speech_encoder(p.frames, p.mels)
+    voices = [
+        _learn_voice(data, work, seed=seed, number=number, people=people, parameters=p, schedule=schedule) for number in range(VOICES)
+    ]
+    encoder = speech_encoder(p.frames, p.mels, voices=[one for one, _ in voices])
+    head = layers.Dense(len(EMOTIONS), name="emotions")
+    head(encoder.output["embedding"])
+    head.set_weights(mean_head([emotions for _, emotions in voices]))
+    return Learnt(encoder, head)
+
+
+def _learn_voice(
+    data: pathlib.Path,
+    work: pathlib.Path,
+    *,
+    seed: int,
+    number: int,
+    people: collections.abc.Collection[str] | None,
+    parameters: SpeechParameters,
+    schedule: Schedule,
+) -> tuple[keras.Model, layers.Dense]:
+    """Network ``number`` and its head for emotions; all numbers learn from the same people, each from its own start."""
+    start = seed + 1000 * number
+    keras.utils.set_random_seed(start)
+    encoder = voice(parameters.frames, parameters.mels)
     head = layers.Dense(len(EMOTIONS), name="emotions")
     both = layers.Concatenate()([head(encoder.output["embedding"]), encoder.get_layer("logits").output])
     whom = "" if people is None else "-people" + hashlib.sha256("\n".join(sorted(people)).encode()).hexdigest()[:8]
-    name = f"{NAME}-seed{seed}-epochs{schedule.epochs}{whom}"
+    name = f"{NAME}-seed{seed}{f'-voice{number}' if number else ''}-epochs{schedule.epochs}{whom}"
     make, rows = None, 0
     if not (work / f"{name}.done.weights.h5").exists():
-        clips, forms = _prepared(data, work, p)
+        clips, forms = _prepared(data, work, parameters)
         chosen = np.flatnonzero(np.isin(clips.people, sorted(split_people(clips.people, seed).learn if people is None else people)))
-        make, rows = batches(clips.rows(chosen), [forms[i] for i in chosen], p), round(DRAWS_PER_CLIP * len(chosen))
+        make, rows = batches(clips.rows(chosen), [forms[i] for i in chosen], parameters), round(DRAWS_PER_CLIP * len(chosen))
     fit(
         keras.Model(encoder.input, both),
         make or (lambda rows, rng: ((), ())),
@@ -230,9 +252,9 @@ def learn(
         loss=loss,
         name=name,
         work=work,
-        seed=seed,
+        seed=start,
     )
-    return Learnt(encoder, head)
+    return encoder, head
 
 
 def train(
@@ -244,7 +266,7 @@ def train(
     parameters: SpeechParameters | None = None,
     schedule: Schedule = SCHEDULE,
 ) -> keras.Model:
-    """The trained speech encoder; about 2 s of one CPU core an epoch, 80 of them, and a minute before the first.
+    """The trained speech encoder; about 2 s of one CPU core an epoch, twice 80 of them, and a minute before the first.
 
     Args:
         data: folder with ``emodb/`` and ``ravdess/``; not read if ``work`` has the finished weights.

@@ -39,3 +39,22 @@ def face_encoder(*, dropout: float = 0.3) -> keras.Model:
     # In float32 even where the rest is trained in bfloat16: probabilities near 0 and 1 need the digits.
     probabilities = layers.Softmax(name="probabilities", dtype="float32")(logits)
     return keras.Model(image, {"embedding": embedding, "probabilities": probabilities}, name="face")
+
+
+def mirrored(encoder: keras.Model) -> keras.Model:
+    """``encoder`` as the mean of what it says of a face and of its mirror image: the same weights at twice the multiply-accumulates.
+
+    Both go through as one batch, so that the converter writes the weights once.
+
+    Args:
+        encoder: of the form of ``face_encoder``.
+    """
+    image = keras.Input(encoder.input.shape[1:], name="face")
+    alone = keras.Model(encoder.input, encoder.output["embedding"], name="one_side")
+    both = alone(layers.Concatenate(axis=0)([image, keras.ops.flip(image, axis=2)]))
+    embedding = layers.Average(name="embedding")(keras.ops.split(both, 2, axis=0))
+    head = encoder.get_layer("logits")
+    logits = layers.Dense(head.units, name="logits")
+    probabilities = layers.Softmax(name="probabilities", dtype="float32")(logits(embedding))
+    logits.set_weights(head.get_weights())
+    return keras.Model(image, {"embedding": embedding, "probabilities": probabilities}, name=encoder.name)

@@ -64,7 +64,7 @@ def judge(data: pathlib.Path, *, learnt: collections.abc.Mapping[str, collection
 def recipe(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, epochs_scale: float = 1.0) -> Trained:
     """Train what ``work`` does not hold yet; on one core about ten minutes."""
     learn, held = face.split_training(data, seed)
-    targets = frames.soft_targets(data, work, learn, seed)
+    targets = face.soft_targets(data, work, learn, seed)
     cnn = dataclasses.replace(CNN, epochs=scaled(CNN.epochs, epochs_scale))
     schedule = dataclasses.replace(HEAD, epochs=scaled(HEAD.epochs, epochs_scale))
     say(f"frame encoder, {cnn.epochs} epochs")

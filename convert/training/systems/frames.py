@@ -14,7 +14,7 @@ import numpy as np
 
 from convert.evaluation import baselines
 from convert.training import face
-from convert.training.datasets.fer2013 import FER_CLASSES, Faces, fer2013
+from convert.training.datasets.fer2013 import Faces, fer2013
 from convert.training.fit import Schedule, fit
 from convert.training.material import faces as material
 from convert.training.systems.system import Figures, Judged, Runner, Runners, Samples, Say, Score
@@ -36,21 +36,6 @@ STAYS = 0.5
 """Chance that a step shows the view of the step before."""
 EMPTY_START = 0.3
 """Share of the training sequences whose first steps have seen nothing yet."""
-
-
-def soft_targets(data: pathlib.Path, work: pathlib.Path, learn: Faces, seed: int) -> np.ndarray:
-    """Labels of ``face.split_training(data, seed)[0]`` mixed with the teachers' opinion, float32 (n, 7); opinions are kept in ``work``.
-
-    Without teachers at hand the labels alone.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    kept = work / f"face-seed{seed}-opinions.npy"
-    hard = keras.utils.to_categorical(learn.labels, len(FER_CLASSES)).astype(np.float32)
-    if not teachers_note(data):
-        return hard
-    if not kept.exists():
-        np.save(kept, face.opinions(face.teachers(data), face.normalize(learn.images)))
-    return ((1.0 - face.TEACHER_SHARE) * hard + face.TEACHER_SHARE * np.load(kept)).astype(np.float32)
 
 
 def teachers_note(data: pathlib.Path) -> tuple[str, ...]:

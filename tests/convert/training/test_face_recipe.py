@@ -7,6 +7,7 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="needs the convert extra")
 from keras import layers  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from convert.training import face as recipe  # noqa: E402
 from convert.training.fit import Schedule, fit_in_bfloat16  # noqa: E402
@@ -44,6 +45,54 @@ def test_opinions_of_teachers_of_other_sizes_are_probabilities():
     given = recipe.opinions(teachers, images)
     np.testing.assert_allclose(given.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(recipe.opinions(teachers, images[:, :, ::-1]), given, atol=1e-5)
+
+
+def test_more_of_the_spoilt_faces_are_covered_where_asked():
+    flat = np.full((400, 48, 48), 128, np.uint8)
+    rough = [
+        np.mean([float(np.std(face)) > 1e-3 for face in recipe.augment(flat, np.random.default_rng(1), spoilt=1.0, covered=share)])
+        for share in (0.0, 1.0)
+    ]
+    assert rough[0] < 0.3 and rough[1] > 0.97  # a cover of the same grey does not show
+
+
+def pictures(data: pathlib.Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+    """A split of FER2013 in its mosaic, one row of faces, with no picture marked."""
+    folder = data / "fer2013"
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(list(images), axis=1)).save(folder / f"{split}.png")
+    none = np.zeros(len(labels), bool)
+    np.savez(folder / f"{split}_labels.npz", labels=labels, dup_in_other_split=none, label_conflict=none)
+
+
+def test_nothing_of_the_test_set_is_learnt_from_even_where_the_set_does_not_mark_it(tmp_path: pathlib.Path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (12, 48, 48), dtype=np.uint8)
+    pictures(tmp_path, "Training", images[:8], np.arange(8) % 7)
+    pictures(tmp_path, "PublicTest", images[6:], np.arange(6) % 7)
+    monkeypatch.setattr(recipe, "HELD_OUT_FACES", 4)
+    learn, held = recipe.split_training(tmp_path, 0)
+    given = np.concatenate([learn.images, held.images])
+    assert sorted(map(bytes, given)) == sorted(map(bytes, images[:6]))
+
+
+@pytest.mark.slow
+def test_a_later_round_starts_from_the_one_before_and_is_taught_by_it(tmp_path: pathlib.Path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for split, count in (("Training", 40), ("PublicTest", 7)):
+        pictures(tmp_path, split, rng.integers(0, 256, (count, 48, 48), dtype=np.uint8), np.arange(count) % 7)
+    monkeypatch.setattr(recipe, "HELD_OUT_FACES", 8)
+    still = recipe.Round(Schedule(epochs=1, batch=16, learning_rate=0.0, weight_decay=0.0))
+    first = recipe.train(tmp_path, tmp_path / "work", seed=0, rounds=(still,))
+    second = recipe.train(tmp_path, tmp_path / "work", seed=0, rounds=(still, still))
+    for one, other in zip(first.trainable_weights, second.trainable_weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    learn, _ = recipe.split_training(tmp_path, 0)
+    mirrored = first(recipe.normalize(learn.images)[:, :, ::-1])["probabilities"]
+    np.testing.assert_allclose(first(recipe.normalize(learn.images))["probabilities"], mirrored, atol=1e-5)
+    kept = np.load(tmp_path / "work" / "face-seed0-opinions-epochs1-of32.npy")
+    np.testing.assert_allclose(kept, recipe.opinions([first], recipe.normalize(learn.images)), atol=2e-3)  # a mean of logits
+    mixed = recipe.soft_targets(tmp_path, tmp_path / "work", learn, 0, {"-epochs1": first})
+    np.testing.assert_allclose(mixed, 0.5 * np.eye(7)[learn.labels] + 0.5 * kept, atol=1e-6)
 
 
 def small() -> keras.Model:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras", reason="needs the convert extra")
-from convert.training.fit import Schedule, SeededBatches, fit  # noqa: E402
+from keras import layers  # noqa: E402
+
+from convert.training.fit import BatchNormalization, Schedule, SeededBatches, fit  # noqa: E402
 
 pytestmark = pytest.mark.convert
 INPUTS = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -63,3 +65,14 @@ def test_batches_depend_on_seed_epoch_and_number_alone():
     resumed = SeededBatches(10, 4, 3, make, first_epoch=1)
     np.testing.assert_array_equal(one[0][0], resumed[0][0])
     assert not np.array_equal(one[0][0], other[0][0])
+
+
+def test_fused_batch_normalization_learns_and_remembers_what_keras_does():
+    rng = np.random.default_rng(0)
+    images = rng.normal(2.0, 3.0, (16, 5, 4, 3)).astype(np.float32)
+    ours, theirs = BatchNormalization(momentum=0.9), layers.BatchNormalization(momentum=0.9)
+    for _ in range(3):
+        np.testing.assert_allclose(ours(images, training=True), theirs(images, training=True), atol=1e-5)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=5e-3)  # n - 1 of 320
+    np.testing.assert_allclose(ours(images), theirs(images), rtol=5e-3, atol=1e-3)

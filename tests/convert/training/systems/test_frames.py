@@ -10,6 +10,7 @@ pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
 from convert.training.datasets.fer2013 import Faces  # noqa: E402
+from convert.training.face import soft_targets  # noqa: E402
 from convert.training.fit import Schedule  # noqa: E402
 from convert.training.systems import frames  # noqa: E402
 from edge.errors import InputError  # noqa: E402
@@ -75,7 +76,7 @@ def test_the_head_learns_from_noisy_views(tmp_path):
 
 def test_without_teachers_the_labels_alone_are_learnt(fer, tmp_path):
     learn = Faces(np.zeros((3, 48, 48), np.uint8), np.array([0, 6, 2]))
-    np.testing.assert_array_equal(frames.soft_targets(fer, tmp_path, learn, 0), np.eye(7)[[0, 6, 2]])
+    np.testing.assert_array_equal(soft_targets(fer, tmp_path, learn, 0), np.eye(7)[[0, 6, 2]])
     assert frames.teachers_note(fer) == ()
 
 
