@@ -30,6 +30,16 @@ ROUNDS = (
     Round(Schedule(epochs=60, batch=128, learning_rate=3e-3, weight_decay=1e-2)),
     Round(Schedule(epochs=140, batch=128, learning_rate=2e-3, weight_decay=3e-2), covered=0.6),
 )
+
+
+def scaled_rounds(scale: float) -> tuple[Round, ...]:
+    """``ROUNDS`` with so many times the epochs, at least one each, for quick trials."""
+    return tuple(
+        dataclasses.replace(turn, schedule=dataclasses.replace(turn.schedule, epochs=max(1, round(turn.schedule.epochs * scale))))
+        for turn in ROUNDS
+    )
+
+
 TEACHER_SHARE = 0.5
 """Share of the teachers' opinion in the targets (Hinton et al., 2015, with temperature 1); FER2013's labels agree with people about
 65 % of the time (Goodfellow et al., 2013)."""

@@ -178,13 +178,21 @@ def judge(data: pathlib.Path, *, learnt: collections.abc.Mapping[str, collection
 
 def encoders(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, scale: float) -> dict[str, keras.Model]:
     """The classroom's encoders, from ``work`` where they are trained already."""
+    ways: dict[str, collections.abc.Callable[[], keras.Model]] = {
+        "face": lambda: face.train(data, work, seed=seed, rounds=face.scaled_rounds(scale)),
+        "speech": lambda: speech.train(data, work, seed=seed, schedule=_shorter(speech.SCHEDULE, scale)),
+        "physiology": lambda: physiology.train(data, work, seed=seed, schedule=_shorter(physiology.SCHEDULE, scale)),
+    }
     made = {}
-    for name, module in (("face", face), ("speech", speech), ("physiology", physiology)):
+    for name, train in ways.items():
         say(f"{name} encoder of the classroom")
-        schedule = dataclasses.replace(module.SCHEDULE, epochs=scaled(module.SCHEDULE.epochs, scale))
-        taught = module.train(data, work, seed=seed, schedule=schedule)
+        taught = train()
         made[name] = keras.Model(taught.input, {"embedding": taught.output["embedding"]}, name=name)
     return made
+
+
+def _shorter(schedule: Schedule, scale: float) -> Schedule:
+    return dataclasses.replace(schedule, epochs=scaled(schedule.epochs, scale))
 
 
 def recipe(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, epochs_scale: float = 1.0) -> Trained:

@@ -53,7 +53,7 @@ class School:
         self.kit_folder = folder / "template"
         self.kit_folder.mkdir()
         self.old = made.kit(self.kit_folder, self.repository.roots[1]).store.target(CURRENT)
-        self.repository.add(made.bundle(folder / "classroom.affectkit", "0.2.1"), 1)
+        self.repository.add(made.bundle(folder / "classroom.affectkit", "9.2.1"), 1)
         self.stick = self.repository.write(folder / "stick")
 
     def card(self, number: int) -> pathlib.Path:

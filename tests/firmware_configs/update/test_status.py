@@ -18,7 +18,7 @@ from tests.firmware_configs.update import made
 def kit(tmp_path: pathlib.Path):
     repository = made.Repository()
     kit = made.kit(tmp_path, repository.roots[1])
-    repository.add(made.bundle(tmp_path / "classroom.affectkit", "0.2.1"), 1)
+    repository.add(made.bundle(tmp_path / "classroom.affectkit", "9.2.1"), 1)
     take(kit, repository.write(tmp_path / "stick"))
     return kit
 
@@ -30,8 +30,8 @@ def lines(kit, health: pathlib.Path = pathlib.Path("/nowhere/doctor.json")) -> s
 def test_a_kit_that_decides_says_what_it_runs_and_since_when(kit, capsys):
     said = lines(kit)
     assert "kit        it decides" in said and "to do" not in said
-    assert "bundle     classroom 0.2.1, made " in said and "known to be good" in said
-    assert "stick      updated at 2026-11-21T12:00:00Z: the kit runs classroom 0.2.1 now" in said
+    assert "bundle     classroom 9.2.1, made " in said and "known to be good" in said
+    assert "stick      updated at 2026-11-21T12:00:00Z: the kit runs classroom 9.2.1 now" in said
     assert "done: take the stick out" in said
     assert status.show(status.look(kit.store, kit.service, kit.led), as_json=False) == 0
     assert capsys.readouterr().out.count("\n") == 7
@@ -49,7 +49,7 @@ def test_one_that_does_not_says_what_to_do(kit, state, word, todo, capsys):
     said = lines(kit)
     assert word in said and todo in said
     assert status.show(status.look(kit.store, kit.service, kit.led), as_json=True) == 1
-    assert json.loads(capsys.readouterr().out)["bundle"]["version"] == "0.2.1"
+    assert json.loads(capsys.readouterr().out)["bundle"]["version"] == "9.2.1"
 
 
 def test_the_worst_finding_of_the_health_report_comes_first(kit, tmp_path):
@@ -94,9 +94,9 @@ def test_decisions_that_the_power_would_take_are_told_of(kit, monkeypatch):
 def test_on_a_trial_it_says_so(kit, tmp_path):
     from edge.bundle import load_bundle
 
-    path = made.bundle(kit.store.partial / "x.affectkit", "0.3.0")
+    path = made.bundle(kit.store.partial / "x.affectkit", "9.3.0")
     kit.store.begin_trial(path, load_bundle(path).sha256)
-    assert "classroom 0.3.0" in lines(kit) and "on trial" in lines(kit)
+    assert "classroom 9.3.0" in lines(kit) and "on trial" in lines(kit)
 
 
 def test_no_control_characters_reach_the_terminal(kit):
@@ -143,12 +143,12 @@ def test_take_as_it_is_called_with_all_that_is_real(places, capsys, tmp_path):
     repository = made.Repository()
     repository.signed_at = made.NOW
     (tmp_path / "root.json").write_bytes(repository.roots[1])
-    repository.add(made.bundle(tmp_path / "classroom.affectkit", "0.2.1"), 1)
+    repository.add(made.bundle(tmp_path / "classroom.affectkit", "9.2.1"), 1)
     stick = repository.write(tmp_path / "stick")
     args = parsed("take", str(stick), "--root", f"{tmp_path}/root.json", "--config", f"{tmp_path}/none.toml", *places)
     assert args.run(args) == 0
     said = capsys.readouterr().out
-    assert said == "updated: the kit runs classroom 0.2.1 now: it gave decisions for 60 s\na report was left on the stick\n"
+    assert said == "updated: the kit runs classroom 9.2.1 now: it gave decisions for 60 s\na report was left on the stick\n"
     (words,) = stick.glob("affectkit-reports/*/result.txt")
     assert "UPDATED" in words.read_text() and "fusion" in words.read_text()
     assert "restart affectkit.service" in (tmp_path / "asked").read_text()
@@ -163,7 +163,7 @@ def test_take_as_it_is_called_with_all_that_is_real(places, capsys, tmp_path):
 def test_a_refusal_is_a_line_on_standard_error_and_status_2(places, capsys, tmp_path):
     stranger, ours = made.Repository(keys="stranger"), made.Repository()
     (tmp_path / "root.json").write_bytes(ours.roots[1])
-    stranger.add(made.bundle(tmp_path / "classroom.affectkit", "0.2.1"), 1)
+    stranger.add(made.bundle(tmp_path / "classroom.affectkit", "9.2.1"), 1)
     stick = stranger.write(tmp_path / "stick")
     args = parsed("take", str(stick), "--root", f"{tmp_path}/root.json", "--config", f"{tmp_path}/none.toml", *places)
     assert args.run(args) == 2
@@ -179,9 +179,9 @@ def test_settling_after_a_pulled_stick_writes_down_what_became_of_it(places, cap
 
     store = Store(tmp_path / "srv")
     store.recover()
-    path = made.bundle(store.partial / "x.affectkit", "0.2.1")
+    path = made.bundle(store.partial / "x.affectkit", "9.2.1")
     store.begin_trial(path, load_bundle(path).sha256)
     args = parsed("settle", *places)
     assert args.run(args) == 0
     assert capsys.readouterr().out == "confirmed: it gave decisions for 60 s\n"
-    assert json.loads((store.update / "last.json").read_text())["line"] == "the kit runs classroom 0.2.1 now: it gave decisions for 60 s"
+    assert json.loads((store.update / "last.json").read_text())["line"] == "the kit runs classroom 9.2.1 now: it gave decisions for 60 s"

@@ -46,7 +46,7 @@ def test_an_empty_kit_gets_the_bundle_that_affectkit_brings(store):
 
 def test_a_trial_switches_and_its_end_keeps_the_one_before_alone(store):
     kept = []
-    for version in ("0.2.1", "0.3.0", "0.4.0"):
+    for version in ("9.2.1", "9.3.0", "9.4.0"):
         name = store.begin_trial(*arrived(store, version))
         assert store.target(CURRENT) == name != store.target(GOOD)
         assert store.trial() == Trial(name, 0)
@@ -59,7 +59,7 @@ def test_a_trial_switches_and_its_end_keeps_the_one_before_alone(store):
 
 
 def test_a_failed_trial_goes_back(store):
-    name = store.begin_trial(*arrived(store, "0.2.1"))
+    name = store.begin_trial(*arrived(store, "9.2.1"))
     assert store.fall_back() == EMBEDDED
     assert store.target(CURRENT) == store.target(GOOD) == EMBEDDED and store.trial() is None
     assert name in names(store), "it is whole, and may be wanted again"
@@ -67,24 +67,24 @@ def test_a_failed_trial_goes_back(store):
 
 def test_who_comes_second_changes_nothing(store):
     """The fourth start of the kit and whoever waits for the trial may both want to settle it."""
-    name = store.begin_trial(*arrived(store, "0.2.1"))
+    name = store.begin_trial(*arrived(store, "9.2.1"))
     assert store.confirm() is True
     assert store.confirm() is False
     assert store.fall_back() == name == store.target(CURRENT) == store.target(GOOD)
-    store.begin_trial(*arrived(store, "0.3.0"))
+    store.begin_trial(*arrived(store, "9.3.0"))
     assert store.fall_back() == store.fall_back() == name
     assert store.confirm() is False and store.target(GOOD) == name
 
 
 def test_starts_are_counted_only_on_trial(store):
     assert store.count_start() is None
-    store.begin_trial(*arrived(store, "0.2.1"))
+    store.begin_trial(*arrived(store, "9.2.1"))
     assert [store.count_start().starts for _ in range(3)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"bundle": 3, "starts": 1}', '{"bundle": "x.affectkit"}', '{"starts": 1}', "[]", "\0" * 400])
 def test_a_damaged_trial_file_is_no_trial(store, content):
-    store.begin_trial(*arrived(store, "0.2.1"))
+    store.begin_trial(*arrived(store, "9.2.1"))
     (store.bundles / TRIAL).write_text(content)
     assert store.trial() is None
 
@@ -97,7 +97,7 @@ def test_a_trial_file_that_names_another_bundle_was_cut_off_and_goes(store):
 
 
 def test_a_trial_that_was_confirmed_but_for_its_file_is_over(store):
-    name = store.begin_trial(*arrived(store, "0.2.1"))
+    name = store.begin_trial(*arrived(store, "9.2.1"))
     trial = (store.bundles / TRIAL).read_text()
     store.confirm()
     (store.bundles / TRIAL).write_text(trial)
@@ -108,9 +108,9 @@ def test_a_trial_that_was_confirmed_but_for_its_file_is_over(store):
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "empty", "link away", "no link", "link to nothing", "a file in its place"])
 def test_a_bad_current_bundle_is_replaced_by_the_good_one(store, harm, tmp_path):
-    store.begin_trial(*arrived(store, "0.2.1"))
+    store.begin_trial(*arrived(store, "9.2.1"))
     store.confirm()
-    name = store.begin_trial(*arrived(store, "0.3.0"))
+    name = store.begin_trial(*arrived(store, "9.3.0"))
     good = store.target(GOOD)
     path, link = store.bundles / name, store.bundles / CURRENT
     if harm == "missing":
@@ -134,7 +134,7 @@ def test_a_bad_current_bundle_is_replaced_by_the_good_one(store, harm, tmp_path)
 
 
 def test_without_a_good_one_any_whole_one_and_without_any_the_embedded_one(store):
-    for version in ("0.2.1", "0.3.0"):
+    for version in ("9.2.1", "9.3.0"):
         store.begin_trial(*arrived(store, version))
         store.confirm()
     current = store.target(CURRENT)
@@ -148,14 +148,14 @@ def test_without_a_good_one_any_whole_one_and_without_any_the_embedded_one(store
 
 
 def test_a_failed_trial_with_a_damaged_good_one_still_ends_with_a_whole_one(store):
-    name = store.begin_trial(*arrived(store, "0.2.1"))
+    name = store.begin_trial(*arrived(store, "9.2.1"))
     damage(store.bundles / EMBEDDED)
     assert store.fall_back() == EMBEDDED, "copied in anew"
     assert store.sound(EMBEDDED) and store.target(CURRENT) != name
 
 
 def test_a_whole_current_bundle_stands_in_for_a_damaged_good_one(store):
-    store.begin_trial(*arrived(store, "0.2.1"))
+    store.begin_trial(*arrived(store, "9.2.1"))
     store.confirm()
     good = store.target(GOOD)
     (store.bundles / GOOD).unlink()
@@ -165,13 +165,13 @@ def test_a_whole_current_bundle_stands_in_for_a_damaged_good_one(store):
 def test_what_a_killed_process_left_half_written_goes(store):
     (store.bundles / f".{EMBEDDED}.writing-4194304").write_bytes(b"torn")
     (store.bundles / ".current.affectkit.new").symlink_to("nowhere")
-    store.begin_trial(*arrived(store, "0.2.1"))
+    store.begin_trial(*arrived(store, "9.2.1"))
     store.confirm()
     assert [path.name for path in store.bundles.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_bundle_under_another_ones_name_is_not_sound(store):
-    path, sha256 = arrived(store, "0.2.1")
+    path, sha256 = arrived(store, "9.2.1")
     os.replace(path, store.bundles / f"{'1' * 32}.affectkit")
     assert not store.sound(f"{'1' * 32}.affectkit")
     assert not store.sound(file_name(sha256))
@@ -190,7 +190,7 @@ def test_all_changes_are_on_the_card_before_the_next_begins(store, monkeypatch):
         happened.append(f"name {pathlib.Path(str(target)).name}")
         real["replace"](source, target)  # type: ignore[operator]
 
-    path, sha256 = arrived(store, "0.2.1")
+    path, sha256 = arrived(store, "9.2.1")
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
     name = store.begin_trial(path, sha256)

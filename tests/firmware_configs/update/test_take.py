@@ -49,9 +49,9 @@ def school(tmp_path: pathlib.Path) -> Class:
 
 
 def test_a_newer_bundle_runs_and_is_the_good_one(school):
-    result = take(school.kit, school.stick("0.2.1"))
+    result = take(school.kit, school.stick("9.2.1"))
     assert (result.outcome, result.exit_status) == ("updated", 0)
-    assert result.line == "the kit runs classroom 0.2.1 now: it gave decisions for 60 s"
+    assert result.line == "the kit runs classroom 9.2.1 now: it gave decisions for 60 s"
     assert school.runs() == school.kit.store.target(GOOD) == school.new()
     assert school.kit.led.word() == "updated"
     assert list(school.kit.store.partial.iterdir()) == []
@@ -61,12 +61,12 @@ def test_a_newer_bundle_runs_and_is_the_good_one(school):
 
 def test_the_led_says_to_leave_the_stick_in_until_the_report_is_on_it(school):
     words = []
-    take(school.kit, school.stick("0.2.1"), lambda _: words.append(school.kit.led.word()))
+    take(school.kit, school.stick("9.2.1"), lambda _: words.append(school.kit.led.word()))
     assert [*words, school.kit.led.word()] == ["updating", "updated"]
 
 
 def test_the_same_stick_again_changes_nothing(school):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     take(school.kit, stick)
     starts = len(school.kit.service.starts)
     result = take(school.kit, stick)
@@ -82,16 +82,16 @@ def test_a_stick_with_the_bundle_that_came_with_the_card_changes_nothing(school,
 
 def test_a_lower_number_under_newer_signatures_is_refused(school):
     """A workstation restored from a backup: all is rightly signed, and still goes back."""
-    take(school.kit, school.stick("0.5.0", 5))
+    take(school.kit, school.stick("9.5.0", 5))
     running = school.runs()
-    result = take(school.kit, school.stick("0.4.0", 4))
+    result = take(school.kit, school.stick("9.4.0", 4))
     assert (result.outcome, result.exit_status) == ("refused", 2)
     assert "is older (number 4) than the one that the kit has (number 5)" in result.line
     assert school.runs() == running
 
 
 def test_of_several_the_one_of_the_kits_own_name_is_taken(school, tmp_path):
-    mine = made.bundle(tmp_path / "classroom.affectkit", "0.2.1")
+    mine = made.bundle(tmp_path / "classroom.affectkit", "9.2.1")
     other = made.bundle(tmp_path / "lecture.affectkit", "0.9.0", name="lecture")
     school.repository.add(mine, 2)
     targets, files = school.repository.targets, school.repository.files
@@ -99,11 +99,11 @@ def test_of_several_the_one_of_the_kits_own_name_is_taken(school, tmp_path):
     school.repository.add(other, 3)
     school.repository.targets |= targets
     school.repository.files |= files
-    assert "classroom 0.2.1" in take(school.kit, school.repository.write(tmp_path / "stick")).line
+    assert "classroom 9.2.1" in take(school.kit, school.repository.write(tmp_path / "stick")).line
 
 
 def test_a_bundle_that_gives_no_decisions_is_taken_back_and_not_tried_again(school):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     school.kit.service.refuses = {school.new()}
     result = take(school.kit, stick)
     assert (result.outcome, result.exit_status) == ("fell back", 1)
@@ -113,11 +113,11 @@ def test_a_bundle_that_gives_no_decisions_is_taken_back_and_not_tried_again(scho
     again = take(school.kit, stick)
     assert again.outcome == "refused" and "was tried on this kit before" in again.line
     assert len(school.kit.service.starts) == starts
-    assert take(school.kit, school.stick("0.3.0")).outcome == "updated"
+    assert take(school.kit, school.stick("9.3.0")).outcome == "updated"
 
 
 def test_on_a_kit_that_did_not_decide_before_it_is_not_the_bundles_fault(school):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     school.kit.service.refuses = {school.new(), school.first}
     school.kit.service.start()
     result = take(school.kit, stick)
@@ -128,7 +128,7 @@ def test_on_a_kit_that_did_not_decide_before_it_is_not_the_bundles_fault(school)
 
 
 def test_a_trial_that_a_pulled_stick_left_is_settled_first(school):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     kit, new = school.kit, school.new()
 
     class PulledError(BaseException):
@@ -158,7 +158,7 @@ def partial(kit: Kit, stick: pathlib.Path, content: bytes) -> pathlib.Path:
 
 
 def test_a_copy_goes_on_where_it_was_cut_off(school, monkeypatch):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     content = school.target(stick).read_bytes()
     partial(school.kit, stick, content[:300_000])
     (school.kit.store.partial / ("0" * 64)).write_bytes(b"of another stick")
@@ -181,19 +181,19 @@ def test_a_copy_goes_on_where_it_was_cut_off(school, monkeypatch):
     "harm", [lambda content: b"\0" * 1000, lambda content: content[:1000] + b"x" + content[1001:], lambda c: c + b"more"]
 )
 def test_a_damaged_half_copy_is_copied_anew(school, harm):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     partial(school.kit, stick, harm(school.target(stick).read_bytes()))
     assert take(school.kit, stick).outcome == "updated"
 
 
 def test_a_whole_copy_needs_the_stick_no_more_than_to_be_there(school):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     partial(school.kit, stick, school.target(stick).read_bytes())
     assert take(school.kit, stick).outcome == "updated"
 
 
 def test_a_stick_pulled_out_while_it_is_copied_leaves_what_was_copied(school, monkeypatch):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     monkeypatch.setattr(media, "BLOCK", 100_000)
     real, blocks = os.read, []
 
@@ -215,7 +215,7 @@ def test_a_stick_pulled_out_while_it_is_copied_leaves_what_was_copied(school, mo
 
 
 def test_a_full_card_says_how_much_is_missing(school, monkeypatch):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 9, 9, 9, 9, 9, 9, 0, 255)))
     result = take(school.kit, stick)
     assert result.outcome == "refused" and "too full for the update by 17 MiB" in result.line
@@ -223,7 +223,7 @@ def test_a_full_card_says_how_much_is_missing(school, monkeypatch):
 
 
 def test_a_card_that_cannot_be_written_is_told_in_words(school, monkeypatch):
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
 
     def read_only(*_: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -241,7 +241,7 @@ def test_a_bundle_that_the_board_refuses_changes_nothing(school):
     def refuses(path: pathlib.Path, config: pathlib.Path | None) -> None:
         raise InputError("the new bundle's stage face is 60 steps off")
 
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     result = take(dataclasses.replace(school.kit, probe=refuses), stick)
     assert result.outcome == "refused" and "60 steps off" in result.line
     assert school.runs() == school.first and len(school.kit.service.starts) == 1
@@ -252,7 +252,7 @@ def test_nothing_that_a_stick_says_reaches_a_terminal_as_it_is(school):
     def refuses(path: pathlib.Path, config: pathlib.Path | None) -> None:
         raise InputError("bad \x1b[2J name\nand more")
 
-    result = take(dataclasses.replace(school.kit, probe=refuses), school.stick("0.2.1"))
+    result = take(dataclasses.replace(school.kit, probe=refuses), school.stick("9.2.1"))
     assert result.line == "bad ?[2J name and more"
 
 
@@ -269,7 +269,7 @@ def test_a_bundle_may_not_leave_out_what_the_one_that_runs_does(school, before, 
     def slow(path: pathlib.Path, config: pathlib.Path | None) -> object:
         return dataclasses.replace(made.passes(path), dropped=before if path.parent.name == "bundles" else after)
 
-    result = take(dataclasses.replace(school.kit, probe=slow), school.stick("0.2.1"))
+    result = take(dataclasses.replace(school.kit, probe=slow), school.stick("9.2.1"))
     assert result.outcome == outcome, result.line
     if outcome == "refused":
         assert "too slow for this board: face would be left out" in result.line
@@ -293,9 +293,9 @@ def test_a_stick_for_reports_alone_gets_one(school, tmp_path):
 
 def test_what_became_of_a_trial_is_the_same_whoever_waits_for_it(school):
     """take starts the trial and is killed; affectkit-settle.service ends it."""
-    stick = school.stick("0.2.1")
+    stick = school.stick("9.2.1")
     kit = school.kit
-    path = made.bundle(kit.store.partial / "x.affectkit", "0.2.1")
+    path = made.bundle(kit.store.partial / "x.affectkit", "9.2.1")
     kit.store.begin_trial(path, load_bundle(path).sha256)
     kit.service.start()
     assert settle(kit.store, kit.service, kit.pause)[0] == "confirmed"

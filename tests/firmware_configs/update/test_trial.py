@@ -21,7 +21,7 @@ class Case:
         self.store = Store(folder / "srv")
         self.store.recover()
         self.good = self.store.target(GOOD)
-        path = made.bundle(self.store.partial / "arrived.affectkit", "0.2.1")
+        path = made.bundle(self.store.partial / "arrived.affectkit", "9.2.1")
         self.new = self.store.begin_trial(path, load_bundle(path).sha256)
         self.pause = made.FakePause()
         self.service = made.FakeService(self.store, self.pause)
