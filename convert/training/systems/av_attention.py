@@ -35,8 +35,8 @@ STEPS, STEP_MS = 10, 250
 FER_OF = {"happy": "happy", "surprised": "surprise", "neutral": "neutral", "calm": "neutral", "sad": "sad", "angry": "angry",
           "fearful": "fear", "disgust": "disgust"}  # fmt: skip
 """Emotion of the speech sets -> FER2013's word; boredom has none."""
-FRAMES = Schedule(epochs=10, batch=128, learning_rate=4e-3, weight_decay=1e-3)
-VOICE = Schedule(epochs=20, batch=64, learning_rate=4e-3, weight_decay=2e-2, warmup_epochs=1)
+FRAMES = Schedule(epochs=20, batch=128, learning_rate=4e-3, weight_decay=1e-3)
+VOICE = Schedule(epochs=60, batch=64, learning_rate=4e-3, weight_decay=2e-2, warmup_epochs=1)
 FUSION = Schedule(epochs=8, batch=128, learning_rate=3e-3, weight_decay=2e-2)
 VOICE_DRAWS_PER_CLIP, FUSION_DRAWS = 1.5, 8192
 VERSIONS = 3
@@ -182,7 +182,7 @@ def judge(data: pathlib.Path, *, learnt: collections.abc.Mapping[str, collection
 
 
 def recipe(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, epochs_scale: float = 1.0) -> Trained:
-    """Train encoders and fusion; about eight minutes of one core.
+    """Train encoders and fusion; about twelve minutes of one core.
 
     Raises:
         InputError: a set is missing.

@@ -40,7 +40,7 @@ SIZE_PX = 48
 USED = ("heart_rate", "phasic")
 """Channels of the front's window that the paper's branch takes: heart rate and skin conductance response."""
 FACE_WIDTH, BODY_WIDTH = 256, 128
-FRAMES = Schedule(epochs=6, batch=128, learning_rate=2e-3, weight_decay=1e-4)
+FRAMES = Schedule(epochs=12, batch=128, learning_rate=2e-3, weight_decay=1e-4)
 BODY = Schedule(epochs=6, batch=64, learning_rate=1e-3, weight_decay=1e-3, ema_momentum=0.99)
 FUSION = Schedule(epochs=8, batch=128, learning_rate=2e-3, weight_decay=2e-2)
 BODY_DRAWS, FUSION_DRAWS = 4096, 8192
