@@ -35,7 +35,7 @@ test: .venv/test/.ready                   ## style, types, all tests (with Tenso
 	@.venv/test/bin/ruff check $(RUFF) $(RULES) .
 	@.venv/test/bin/ruff format --check $(RUFF) .
 	@.venv/test/bin/mypy
-	@.venv/test/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+	@.venv/test/bin/python -m pytest $(ARGS)
 
 test-device: .venv/test-device/.ready     ## the tests that need no TensorFlow: for a Raspberry Pi
 	@.venv/test-device/bin/python -m pytest -m 'not convert and not long' $(ARGS)

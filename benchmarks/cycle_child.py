@@ -35,7 +35,6 @@ from edge.outputs.jsonlines import JsonLines
 from edge.types import MODALITIES
 
 Arrays = dict[str, np.ndarray]
-WIDTHS = {"face": 48, "speech": 48, "physiology": 32}
 SHORT_S = 5.0
 CALIBRATION = 100
 """Inputs of each stage that the int8 of others is calibrated on."""
@@ -169,14 +168,17 @@ class Bare:
 
 
 def row(present: collections.abc.Mapping[str, np.ndarray], probabilities: np.ndarray) -> Arrays:
-    """Of one tick."""
-    vectors = {name: np.asarray(present.get(name, np.full(width, np.nan)), np.float32) for name, width in WIDTHS.items()}
-    return vectors | {"probabilities": probabilities}
+    """Of one tick: embeddings of what is present."""
+    return {name: np.asarray(vector, np.float32) for name, vector in present.items()} | {"probabilities": probabilities}
 
 
 def stacked(rows: collections.abc.Sequence[Arrays]) -> Arrays:
-    """Of all ticks."""
-    return {name: np.stack([one[name] for one in rows]) for name in rows[0]} if rows else {}
+    """Of all ticks; NaN where something is absent, one column of it for what never is present."""
+    made: Arrays = {}
+    for name in (*MODALITIES, "probabilities") if rows else ():
+        nothing = np.full_like(next((one[name] for one in rows if name in one), np.zeros(1, np.float32)), np.nan)
+        made[name] = np.stack([one.get(name, nothing) for one in rows])
+    return made
 
 
 def _onnx(bundle: Bundle, decoded: Decoded, work: pathlib.Path, kind: str) -> Streamed:

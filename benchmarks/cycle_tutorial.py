@@ -87,7 +87,7 @@ class Tutorial:
         self._detector = DetectorParameters(**manifest.preprocess["detector"])
         self._speech = SpeechParameters(**manifest.preprocess["speech"])
         self._labels, self._temperature = manifest.labels, manifest.temperature
-        self._widths = {"face": 48, "speech": 48, "physiology": 32}
+        self._widths = {name: bundle.golden("fusion")[f"input_{name}"].shape[-1] for name in ("face", "speech", "physiology")}
         self._cadence_ns, self._duration_ns = manifest.cadence_ms * 1_000_000, decoded.duration_ns
         self._frames = [(chunk.end_ns, chunk.samples[-1]) for chunk in decoded.by_track["video"]]
         self._audio = _joined(decoded, "audio")
@@ -144,7 +144,7 @@ class Tutorial:
         return self._stages["face"].run(face=(tile / 127.5 - 1.0)[..., None])["embedding"]
 
     def speech(self, tick_ns: int) -> np.ndarray | None:
-        """Embedding (48,) of the last three seconds, None without a voice in the last one."""
+        """Embedding (96,) of the last three seconds, None without a voice in the last one."""
         import librosa
 
         p = self._speech

@@ -64,7 +64,7 @@ def reference_answers(case):
         # Patches of films are nothing that CIFAR knows: where the float model itself is not sure, its makers' file differs as well.
         ("MLPerf Tiny ResNet", 0.6, 0.97),
         ("MLPerf Tiny wake word", 0.0, 0.97),
-        ("MLPerf Tiny keywords", 0.0, 0.97),
+        pytest.param("MLPerf Tiny keywords", 0.0, 0.97, marks=pytest.mark.long),
     ],
 )
 def test_mlperf_tiny_models_answer_as_their_makers_int8_files(name, sure, least, data, worker):
@@ -93,7 +93,9 @@ def boxes(scores, corners):
     return corners[kept]
 
 
-@pytest.mark.parametrize(("recipe", "mean", "worst"), [("static_wi8_ai8", 0.90, 0.75), ("dynamic_wi8_afp32", 0.97, 0.85)])
+@pytest.mark.parametrize(
+    ("recipe", "mean", "worst"), [("static_wi8_ai8", 0.90, 0.75), pytest.param("dynamic_wi8_afp32", 0.97, 0.85, marks=pytest.mark.long)]
+)
 def test_a_face_detector_from_onnx_finds_the_same_boxes(recipe, mean, worst, data, worker):
     case = case_of(data, "RFB-320 plain")
     made, key = converted(case, worker, recipe=recipe)

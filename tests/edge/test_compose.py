@@ -25,7 +25,7 @@ RNG = np.random.default_rng(11)
 SOURCE = f"replay:{embedded.SESSION}"
 STEP = {"step_ms": 100, "steps": 10}
 FACE = {"face": (10, 48)}
-TWO: dict[str, Shape] = {"face": (8, 48), "mask": (2,), "previous": (4,), "speech": (48,)}
+TWO: dict[str, Shape] = {"face": (8, 48), "mask": (2,), "previous": (4,), "speech": (96,)}
 
 
 def row(inputs: dict[str, Shape]) -> int:
@@ -125,7 +125,7 @@ def test_two_modalities_of_three_with_a_window_a_mask_and_feedback(two):
 
 
 def test_a_bundle_without_the_face_runs_too(tmp_path):
-    inputs = {"speech": (48,)}
+    inputs = {"speech": (96,)}
     bundle = refitted(tmp_path / "v.affectkit", linear(inputs, {"logits": logits(inputs)}), inputs, ["logits"], keep=["speech"])
     decisions = replayed(bundle, 8.0)
     made = [d for d in decisions if d.state != "no decision"]
@@ -133,7 +133,7 @@ def test_a_bundle_without_the_face_runs_too(tmp_path):
 
 
 def test_an_encoder_that_the_fusion_does_not_take_is_not_run(tmp_path):
-    inputs = {"speech": (48,)}
+    inputs = {"speech": (96,)}
     fusion = linear(inputs, {"logits": logits(inputs)})
     bundle = refitted(tmp_path / "v.affectkit", fusion, inputs, ["logits"], keep=["detector", "face", "speech"])
     faces: list = []
@@ -255,4 +255,4 @@ def test_the_embedded_bundle_takes_what_it_always_took(embedded_bundle: pathlib.
     fused: list = []
     replayed(load_bundle(embedded_bundle), 2.0, fusion=fused)
     assert list(fused[0]) == ["face", "speech", "physiology", "mask", "previous"]
-    assert [array.shape for array in fused[0].values()] == [(48,), (48,), (32,), (3,), (4,)]
+    assert [array.shape for array in fused[0].values()] == [(48,), (96,), (32,), (3,), (4,)]

@@ -14,7 +14,7 @@ from edge.bundle import load_bundle
 
 pytestmark = pytest.mark.convert
 
-WIDTHS = {"face": 48, "speech": 48, "physiology": 32}
+WIDTHS = {"face": 48, "speech": 96, "physiology": 32}
 
 
 @pytest.fixture(scope="module")
