@@ -23,6 +23,7 @@ from convert.pipeline import Converted, convert_model
 from convert.training import card, detector, face, fusion, physiology, speech, spread
 from convert.training.datasets.fer2013 import fer2013
 from convert.training.datasets.speech import LABELS
+from convert.training.fit import weights_digest
 from convert.training.material import QUADRANT_OF_FACE, Material, answer, faces, pool
 from convert.training.material import physiology as physiology_material
 from convert.training.material import speech as speech_material
@@ -140,7 +141,8 @@ def train(
         say("fusion, on int8 embeddings of people the encoders never saw")
         pools = _pools(stages, held)
         alone = fusion.first_evidence(pools, networks, {"face": QUADRANT_OF_FACE})
-        networks["fusion"] = fusion.train(pools, work, seed=seed, evidence=alone)
+        run = f"fusion-seed{seed}-epochs{fusion.SCHEDULE.epochs}-{weights_digest(*(networks[name] for name in MODALITIES))}"
+        networks["fusion"] = fusion.train(pools, work, seed=seed, evidence=alone, name=run)
         inputs = _fusion_inputs(pools, networks["fusion"], CALIBRATION, seed)
         judged = _pools(stages, validation)
         check = _fusion_inputs(judged, networks["fusion"], 1500, seed + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import hashlib
 import math
 import pathlib
 import sys
@@ -165,6 +166,18 @@ def fit(
     beside.replace(done)
     checkpoint.path.unlink(missing_ok=True)
     return model
+
+
+def weights_digest(*networks: keras.Model) -> str:
+    """Eight hex digits of all their weights: belongs in the name of a run that learns from what these networks give.
+
+    Else the finished run of other encoders would be taken for this one.
+    """
+    told = hashlib.blake2b(digest_size=4)
+    for network in networks:
+        for weight in network.get_weights():
+            told.update(np.ascontiguousarray(weight).tobytes())
+    return told.hexdigest()
 
 
 class BatchNormalization(layers.BatchNormalization):

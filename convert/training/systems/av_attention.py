@@ -21,7 +21,7 @@ from convert.training import face, speech, speech_forms
 from convert.training.datasets.fer2013 import FER_CLASSES, Faces
 from convert.training.datasets.speech import EMOTIONS, Clips
 from convert.training.datasets.speech import LABELS as QUADRANTS
-from convert.training.fit import Batch, Schedule, fit
+from convert.training.fit import Batch, Schedule, fit, weights_digest
 from convert.training.systems import fused
 from convert.training.systems.companions import Companions, Takes, draw, require_apart
 from convert.training.systems.system import Judged, Paper, Runners, Say, Score, Trained, renamed, scaled, terms
@@ -215,13 +215,14 @@ def recipe(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, epoch
     judges = fused.embedded(judged_takes(data, learnt=learnt, seed=seed), floats)
     require_apart(pools, judges)
     say("fusion")
-    every = [train_fusion(pools, work, seed=seed + i, scale=epochs_scale) for i in range(SEEDS)]
+    told = f"-{weights_digest(*networks.values())}"
+    every = [train_fusion(pools, work, seed=seed + i, scale=epochs_scale, name=told) for i in range(SEEDS)]
     networks["fusion"] = every[0]
     asked = draw(judges, fused.COMPANIONS, STEPS, np.random.default_rng((seed, 0)), classes=len(LABELS))
     runs = [answer(fused.float_runners({"fusion": one}))(asked) for one in every]
     say("fusion split at random, for comparison")
     known, rest = fused.halves(judges, seed)
-    leaky = train_fusion(known, work, seed=seed, scale=epochs_scale, name="-random")
+    leaky = train_fusion(known, work, seed=seed, scale=epochs_scale, name=f"{told}-random")
     drawn = draw(rest, fused.COMPANIONS, STEPS, np.random.default_rng((seed, 0)), classes=len(LABELS))
     random = answer(fused.float_runners({"fusion": leaky}))(drawn)
     given = {name: fused.rows_of(one, 600, name) for name, one in raw["fusion"].items()}

@@ -21,7 +21,7 @@ import numpy as np
 from convert.training import face, physiology, speech
 from convert.training.datasets.fer2013 import Faces
 from convert.training.datasets.speech import LABELS
-from convert.training.fit import Batch, Schedule, fit
+from convert.training.fit import Batch, Schedule, fit, weights_digest
 from convert.training.material import QUADRANT_OF_FACE
 from convert.training.systems import fused
 from convert.training.systems.companions import Companions, Takes, draw, require_apart
@@ -219,12 +219,13 @@ def recipe(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, epoch
     judges = fused.embedded(judged_takes(data, learnt=learnt, seed=seed), floats)
     require_apart(pools, judges)
     say("fusion with feedback")
-    every = [train_fusion(pools, work, seed=seed + i, scale=epochs_scale) for i in range(SEEDS)]
+    whose = f"-{weights_digest(*networks.values())}"
+    every = [train_fusion(pools, work, seed=seed + i, scale=epochs_scale, name=whose) for i in range(SEEDS)]
     networks["fusion"] = every[0]
     say("fusion without feedback, and split at random, for comparison")
-    plain = train_fusion(pools, work, seed=seed, scale=epochs_scale, horizon=1, name="-without")
+    plain = train_fusion(pools, work, seed=seed, scale=epochs_scale, horizon=1, name=f"{whose}-without")
     known, rest = fused.halves(judges, seed)
-    leaky = train_fusion(known, work, seed=seed, scale=epochs_scale, name="-random")
+    leaky = train_fusion(known, work, seed=seed, scale=epochs_scale, name=f"{whose}-random")
 
     def told(stage: keras.Model, takes: collections.abc.Mapping[str, Takes], feedback: bool, **options) -> Judged:
         rng = np.random.default_rng((seed, 0))

@@ -23,7 +23,7 @@ from keras import layers
 from convert.training import face, physiology
 from convert.training.datasets.fer2013 import Faces
 from convert.training.datasets.speech import LABELS
-from convert.training.fit import Batch, Schedule, fit, fit_in_bfloat16
+from convert.training.fit import Batch, Schedule, fit, fit_in_bfloat16, weights_digest
 from convert.training.material import QUADRANT_OF_FACE
 from convert.training.systems import fused
 from convert.training.systems.companions import Companions, Takes, draw, require_apart
@@ -241,12 +241,13 @@ def recipe(data: pathlib.Path, work: pathlib.Path, *, seed: int, say: Say, epoch
     pools, judges = fused.embedded(raw["fusion"], floats), fused.embedded(unseen, floats)
     require_apart(pools, judges)
     say("fusion")
-    every = [train_fusion(pools, work, seed=seed + i, scale=epochs_scale) for i in range(SEEDS)]
+    told = f"-{weights_digest(*networks.values())}"
+    every = [train_fusion(pools, work, seed=seed + i, scale=epochs_scale, name=told) for i in range(SEEDS)]
     networks["fusion"] = every[0]
     asked = draw(judges, fused.COMPANIONS, 1, np.random.default_rng((seed, 0)), classes=len(LABELS))
     runs = [answer(fused.float_runners({"fusion": one}))(asked) for one in every]
     say("the same split at random, for comparison")
-    random = _split_at_random(taught, unseen["physiology"], pools, judges, work, seed=seed, scale=epochs_scale)
+    random = _split_at_random(taught, unseen["physiology"], pools, judges, networks["face"], work, seed=seed, scale=epochs_scale)
 
     def inputs_of(group: str, count: int, runners: Runners) -> Companions:
         own = fused.embedded(raw[group], runners)
@@ -297,6 +298,7 @@ def _split_at_random(
     unseen: Takes,
     pools: collections.abc.Mapping[str, Takes],
     judges: collections.abc.Mapping[str, Takes],
+    face_encoder: keras.Model,
     work: pathlib.Path,
     *,
     seed: int,
@@ -312,8 +314,10 @@ def _split_at_random(
     )
     order = np.random.default_rng(seed).permutation(len(every.labels))
     learn, held, scored = (every.of(rows) for rows in np.split(order, [len(order) * 7 // 10, len(order) * 17 // 20]))
-    floats = fused.float_runners({"physiology": train_body(learn, work, seed=seed, scale=scale, name="-random")})
+    body = train_body(learn, work, seed=seed, scale=scale, name="-random")
+    floats = fused.float_runners({"physiology": body})
     known, rest = (fused.embedded({"physiology": one}, floats) for one in (held, scored))
-    fusion = train_fusion({"face": pools["face"]} | known, work, seed=seed, scale=scale, name="-random")
+    told = f"-{weights_digest(face_encoder, body)}-random"
+    fusion = train_fusion({"face": pools["face"]} | known, work, seed=seed, scale=scale, name=told)
     asked = draw({"face": judges["face"]} | rest, fused.COMPANIONS, 1, np.random.default_rng((seed, 0)), classes=len(LABELS))
     return answer(fused.float_runners({"fusion": fusion}))(asked)

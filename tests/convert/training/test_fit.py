@@ -6,7 +6,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="needs the convert extra")
 from keras import layers  # noqa: E402
 
-from convert.training.fit import BatchNormalization, Schedule, SeededBatches, fit  # noqa: E402
+from convert.training.fit import BatchNormalization, Schedule, SeededBatches, fit, weights_digest  # noqa: E402
 
 pytestmark = pytest.mark.convert
 INPUTS = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -76,3 +76,10 @@ def test_fused_batch_normalization_learns_and_remembers_what_keras_does():
     np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
     np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=5e-3)  # n - 1 of 320
     np.testing.assert_allclose(ours(images), theirs(images), rtol=5e-3, atol=1e-3)
+
+
+def test_the_digest_tells_networks_apart_by_their_weights():
+    one, same, other = network(), network(), network()
+    other.set_weights([weight + 1e-6 for weight in other.get_weights()])
+    assert weights_digest(one) == weights_digest(same) != weights_digest(other)
+    assert weights_digest(one, other) != weights_digest(other, one)
